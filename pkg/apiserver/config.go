@@ -1,0 +1,111 @@
+// Copyright The Capsule Tenancy Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package apiserver
+
+import (
+	"errors"
+	"fmt"
+
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	"k8s.io/apiserver/pkg/authorization/union"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
+
+	"tenancy.capsule.io/pkg/access"
+	"tenancy.capsule.io/pkg/internal/feed"
+	"tenancy.capsule.io/pkg/registry"
+)
+
+// Name is the name of the server.
+const Name = "tenancy-apiserver"
+
+// ExtraConfig is what the server needs beyond the generic one.
+type ExtraConfig struct {
+	// Client reads the native objects and RBAC.
+	Client kubernetes.Interface
+	Clock  clock.WithTicker
+	// AllowAnyRequestHeaderName accepts users from every bearer of a certificate
+	// of the front proxy's CA, which is what an empty requestheader-allowed-names
+	// in the cluster's configuration says.
+	AllowAnyRequestHeaderName bool
+}
+
+// Config makes a server. Authentication and authorization of Generic are those
+// that the server delegates to.
+type Config struct {
+	Generic *genericapiserver.Config
+	Extra   ExtraConfig
+}
+
+// NewGenericConfig returns the generic config that options are applied to.
+func NewGenericConfig() *genericapiserver.Config {
+	generic := genericapiserver.NewConfig(Codecs)
+	applyOpenAPI(generic)
+	return generic
+}
+
+type completedConfig struct {
+	generic genericapiserver.CompletedConfig
+	extra   *ExtraConfig
+	index   *access.Index
+	feeds   []*feed.Feed
+}
+
+// CompletedConfig is a Config that is ready to make a server. It cannot be made
+// outside this package but by Config.Complete.
+type CompletedConfig struct {
+	*completedConfig
+}
+
+// Complete puts the server's own authentication and authorization in front of the
+// delegated ones. It returns an error if the cluster's configuration of request
+// headers is not safe.
+func (c *Config) Complete() (CompletedConfig, error) {
+	if err := c.checkRequestHeader(); err != nil {
+		return CompletedConfig{}, err
+	}
+	index := access.NewIndex(append(registry.Questions(), coarseQuestions()...)...)
+	feeds := index.Feeds(c.Extra.Client, c.Extra.Clock)
+	completed := &completedConfig{extra: &c.Extra, index: index, feeds: feeds}
+
+	authorizer, err := union.New(
+		union.NamedAuthorizer{AuthorizerName: "tenancy.capsule.io/access-index", Authorizer: newViewAuthorizer(index, completed.accessReady)},
+		union.NamedAuthorizer{AuthorizerName: "kubernetes.io/delegated", Authorizer: c.Generic.Authorization.Authorizer},
+	)
+	if err != nil {
+		return CompletedConfig{}, fmt.Errorf("compose authorizers: %w", err)
+	}
+	c.Generic.Authorization.Authorizer = authorizer
+	c.Generic.Authentication.Authenticator = noAnonymous(c.Generic.Authentication.Authenticator)
+	completed.generic = c.Generic.Complete(nil)
+	return CompletedConfig{completed}, nil
+}
+
+// checkRequestHeader refuses a front-proxy configuration under which any
+// certificate of the front proxy's CA, often the cluster's own, could speak for
+// any user.
+func (c *Config) checkRequestHeader() error {
+	requestHeader := c.Generic.Authentication.RequestHeaderConfig
+	if requestHeader == nil {
+		return errors.New("no request-header authentication: the API server could not pass users on; " +
+			"see the ConfigMap kube-system/extension-apiserver-authentication or set --requestheader-client-ca-file")
+	}
+	if len(requestHeader.AllowedClientNames.Value()) == 0 && !c.Extra.AllowAnyRequestHeaderName {
+		return errors.New("requestheader-allowed-names is empty: every certificate of the request-header CA could speak for every user; " +
+			"set --requestheader-allowed-names on kube-apiserver, or --allow-any-requestheader-name here if that CA signs nothing else")
+	}
+	return nil
+}
+
+// accessReady returns nil if the index is complete and current.
+func (c *completedConfig) accessReady() error {
+	var errs []error
+	for _, f := range c.feeds {
+		if err := f.Check(); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return utilerrors.NewAggregate(errs)
+}

@@ -1,0 +1,103 @@
+// Copyright The Capsule Tenancy Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package apiserver
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/registry/rest"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/server/healthz"
+	"k8s.io/component-base/metrics/legacyregistry"
+	"k8s.io/klog/v2"
+
+	"tenancy.capsule.io/apis/tenancy/v1alpha1"
+	"tenancy.capsule.io/pkg/internal/feed"
+	"tenancy.capsule.io/pkg/internal/metrics"
+	"tenancy.capsule.io/pkg/registry"
+)
+
+// Server is tenancy-apiserver.
+type Server struct {
+	generic *genericapiserver.GenericAPIServer
+	feeds   []*feed.Feed
+}
+
+// New returns a server that serves every view. It is not ready until the views
+// and the index have been read, which begins when it runs.
+func (c CompletedConfig) New() (*Server, error) {
+	generic, err := c.generic.New(Name, genericapiserver.NewEmptyDelegate())
+	if err != nil {
+		return nil, fmt.Errorf("create generic server: %w", err)
+	}
+	views := registry.New(registry.Dependencies{
+		Index:       c.index,
+		Client:      c.extra.Client,
+		Clock:       c.extra.Clock,
+		AccessReady: c.accessReady,
+	})
+	group := genericapiserver.NewDefaultAPIGroupInfo(v1alpha1.GroupName, Scheme, metav1.ParameterCodec, Codecs)
+	storage := map[string]rest.Storage{}
+	for _, v := range views {
+		storage[v.Resource] = v.Storage
+	}
+	group.VersionedResourcesStorageMap[v1alpha1.SchemeGroupVersion.Version] = storage
+	if err := generic.InstallAPIGroup(&group); err != nil {
+		return nil, fmt.Errorf("install %s: %w", v1alpha1.SchemeGroupVersion, err)
+	}
+	s := &Server{generic: generic, feeds: c.feeds}
+	for _, v := range views {
+		s.feeds = append(s.feeds, v.Feed)
+	}
+	if err := s.addChecks(); err != nil {
+		return nil, err
+	}
+	metrics.Register()
+	legacyregistry.CustomMustRegister(metrics.NewCollector(stateOf(s.feeds, views)))
+	return s, generic.AddPostStartHook("start-feeds", s.startFeeds)
+}
+
+// Run serves until the context is done, and then as long as the shutdown
+// settings of the generic server say.
+func (s *Server) Run(ctx context.Context) error {
+	return s.generic.PrepareRun().RunWithContext(ctx)
+}
+
+// addChecks makes readiness depend on every feed: a server that has not read, or
+// no longer hears from, the API server must not be asked.
+func (s *Server) addChecks() error {
+	for _, f := range s.feeds {
+		check := healthz.NamedCheck("feed-"+f.Name(), func(*http.Request) error { return f.Check() })
+		if err := s.generic.AddReadyzChecks(check); err != nil {
+			return fmt.Errorf("add readiness check: %w", err)
+		}
+	}
+	return nil
+}
+
+// startFeeds runs the feeds until the server has drained.
+func (s *Server) startFeeds(hook genericapiserver.PostStartHookContext) error {
+	klog.FromContext(hook).Info("Reading objects and RBAC", "feeds", len(s.feeds))
+	var running sync.WaitGroup
+	for _, f := range s.feeds {
+		running.Go(func() { f.Run(hook) })
+	}
+	return nil
+}
+
+func stateOf(feeds []*feed.Feed, views []registry.View) metrics.State {
+	state := metrics.State{Lags: map[string]func() (time.Duration, bool){}, Objects: map[string]func() int{}}
+	for _, f := range feeds {
+		state.Lags[f.Name()] = f.Lag
+	}
+	for _, v := range views {
+		state.Objects[v.Resource] = v.Objects
+	}
+	return state
+}

@@ -1,0 +1,185 @@
+// Copyright The Capsule Tenancy Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
+
+	"tenancy.capsule.io/apis/tenancy/v1alpha1"
+	"tenancy.capsule.io/pkg/access"
+	"tenancy.capsule.io/pkg/internal/feed"
+	"tenancy.capsule.io/pkg/view"
+)
+
+// table holds every view that is served.
+func table() []entry {
+	return []entry{
+		namespaces,
+	}
+}
+
+// definition is what a kind T, a view of the native kind N, differs in.
+type definition[T any, P object[T], N feed.Object] struct {
+	// plural, singular, shortName and kind are the names that the view is served by.
+	plural, singular, shortName, kind string
+	// native is the resource that is read, and that RBAC must allow a user to get.
+	native schema.GroupResource
+	list   func(kubernetes.Interface) func(context.Context, metav1.ListOptions) (runtime.Object, error)
+	watch  func(kubernetes.Interface) func(context.Context, metav1.ListOptions) (watch.Interface, error)
+	// fromNative converts without a copy.
+	fromNative func(N) P
+	newList    func(metav1.ListMeta, []T) runtime.Object
+	// fields are the fields beyond metadata.name that field selectors may name:
+	// those of the native kind.
+	fields map[string]func(P) string
+	// columns and cells are those that the API server prints of the native kind,
+	// k8s.io/kubernetes/pkg/printers/internalversion.
+	columns []metav1.TableColumnDefinition
+	cells   func(P) []any
+}
+
+// object is what a pointer to a view kind has to be.
+type object[T any] interface {
+	*T
+	feed.Object
+}
+
+// entry is a definition without its types.
+type entry interface {
+	gvk() schema.GroupVersionKind
+	question() access.Question
+	resource() schema.GroupResource
+	fieldLabels() []string
+	install(Dependencies) View
+}
+
+// Dependencies are what the views read from.
+type Dependencies struct {
+	// Index answers Questions.
+	Index *access.Index
+	// Client reads the native objects.
+	Client kubernetes.Interface
+	Clock  clock.WithTicker
+	// AccessReady returns an error while the index is not complete and current.
+	AccessReady func() error
+}
+
+// View is an installed view.
+type View struct {
+	// Resource is the plural that the view is served by.
+	Resource string
+	Storage  rest.Storage
+	// Feed fills the view; it is for the caller to run.
+	Feed *feed.Feed
+	// Objects returns the number of objects in the view.
+	Objects func() int
+}
+
+// Questions returns what the views ask of an access index.
+func Questions() []access.Question {
+	var questions []access.Question
+	for _, e := range table() {
+		questions = append(questions, e.question())
+	}
+	return questions
+}
+
+// Resources returns the resources that are served.
+func Resources() []schema.GroupResource {
+	var resources []schema.GroupResource
+	for _, e := range table() {
+		resources = append(resources, e.resource())
+	}
+	return resources
+}
+
+// AddFieldLabels registers with the scheme which fields the field selectors of
+// the view kinds may name: those of their native kinds.
+func AddFieldLabels(scheme *runtime.Scheme) error {
+	for _, e := range table() {
+		convert := runtime.FieldLabelConversionFunc(runtime.DefaultMetaV1FieldSelectorConversion)
+		if labels := e.fieldLabels(); len(labels) > 0 {
+			// A native kind with fields of its own names them all, see
+			// k8s.io/kubernetes/pkg/apis/core/v1/conversion.go.
+			convert = func(label, value string) (string, string, error) {
+				if label == metav1.ObjectNameField || slices.Contains(labels, label) {
+					return label, value, nil
+				}
+				return "", "", fmt.Errorf("field label not supported: %s", label)
+			}
+		}
+		if err := scheme.AddFieldLabelConversionFunc(e.gvk(), convert); err != nil {
+			return fmt.Errorf("add field labels of %s: %w", e.gvk().Kind, err)
+		}
+	}
+	return nil
+}
+
+// New installs every view.
+func New(d Dependencies) []View {
+	var views []View
+	for _, e := range table() {
+		views = append(views, e.install(d))
+	}
+	return views
+}
+
+func (d definition[T, P, N]) gvk() schema.GroupVersionKind {
+	return v1alpha1.SchemeGroupVersion.WithKind(d.kind)
+}
+
+func (d definition[T, P, N]) resource() schema.GroupResource { return v1alpha1.Resource(d.plural) }
+
+func (d definition[T, P, N]) question() access.Question {
+	return access.Question{Verb: "get", Resource: d.native}
+}
+
+func (d definition[T, P, N]) fieldLabels() []string {
+	return slices.Sorted(maps.Keys(d.fields))
+}
+
+func (d definition[T, P, N]) install(deps Dependencies) View {
+	v := view.New[P, access.Subject](d.fieldsOf, deps.Index.Snapshot(d.question()), deps.Clock)
+	deps.Index.Subscribe(d.question(), func(c access.Change) { v.AccessChanged(c.After, c.Names, c.Every) })
+	f := feed.New(d.native.String(), d.list(deps.Client), d.watch(deps.Client), sink[T, P, N]{v, d.fromNative}, deps.Clock)
+	ready := func() error {
+		if err := deps.AccessReady(); err != nil {
+			return err
+		}
+		return f.Check()
+	}
+	return View{
+		Resource: d.plural,
+		Storage:  newStorage(d.strategy(), v, ready),
+		Feed:     f,
+		Objects:  v.Len,
+	}
+}
+
+// sink hands native objects to a view.
+type sink[T any, P object[T], N feed.Object] struct {
+	*view.View[P, access.Subject]
+	fromNative func(N) P
+}
+
+func (s sink[T, P, N]) Upsert(object N) { s.View.Upsert(s.fromNative(object)) }
+func (s sink[T, P, N]) Delete(object N) { s.View.Delete(s.fromNative(object)) }
+func (s sink[T, P, N]) Replace(objects []N, resourceVersion string) {
+	views := make([]P, len(objects))
+	for i, object := range objects {
+		views[i] = s.fromNative(object)
+	}
+	s.View.Replace(views, resourceVersion)
+}

@@ -1,0 +1,234 @@
+// Copyright The Capsule Tenancy Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package view
+
+import (
+	"context"
+	"iter"
+	"sync"
+	"sync/atomic"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apiserver/pkg/storage"
+	"k8s.io/utils/clock"
+	"k8s.io/utils/third_party/forked/golang/btree"
+)
+
+// Access says who may get which name at one moment. It is immutable.
+type Access[S comparable] interface {
+	// Every reports whether one of the subjects may get every name.
+	Every(subjects []S) bool
+	// Allowed reports whether one of the subjects may get the name.
+	Allowed(subjects []S, name string) bool
+	// Names yields, in ascending order and each once, the names from from on that
+	// one of the subjects may get. It may leave out what Every grants.
+	Names(subjects []S, from string) iter.Seq[string]
+	// Audience yields the subjects that may get the name.
+	Audience(name string) iter.Seq[S]
+}
+
+// View holds the objects of one cluster-scoped resource. P is a pointer to the
+// object's type, S the type of a subject.
+//
+// Replace, Upsert, Delete and Bookmark are the sink of one feed; AccessChanged is
+// called by the index; Get, List and Len may be called concurrently at any time.
+type View[P metav1.Object, S comparable] struct {
+	fields func(P) fields.Fields
+	clock  clock.WithTicker
+
+	// lock protects the log, the tree that the writer changes and advanced.
+	lock    sync.Mutex
+	history *history[P, S]
+	tree    *btree.BTree[*Element[P]]
+	// advanced is closed when the resourceVersion grows; nil while nobody waits.
+	advanced chan struct{}
+
+	// snapshot and access are what readers start from; the writer, holding lock,
+	// replaces them.
+	snapshot atomic.Pointer[snapshot[P]]
+	access   atomic.Pointer[Access[S]]
+}
+
+// Element is an object in the view. It is immutable.
+type Element[P metav1.Object] struct {
+	Name   string
+	Object P
+}
+
+// snapshot is the content of the view at one revision. It is immutable.
+type snapshot[P metav1.Object] struct {
+	tree            *btree.BTree[*Element[P]]
+	resourceVersion uint64
+}
+
+func (s *snapshot[P]) get(name string) (*Element[P], bool) {
+	return s.tree.Get(&Element[P]{Name: name})
+}
+
+// New returns an empty view. fields returns the fields of an object that field
+// selectors may name; access is what holds until AccessChanged says otherwise.
+func New[P metav1.Object, S comparable](fields func(P) fields.Fields, access Access[S], clock clock.WithTicker) *View[P, S] {
+	v := &View[P, S]{fields: fields, clock: clock, tree: newTree[P]()}
+	v.history = newHistory[P, S](&snapshot[P]{tree: v.tree.Clone()})
+	v.snapshot.Store(v.history.base)
+	v.access.Store(&access)
+	return v
+}
+
+// degree is that of the API server's own watch cache.
+const degree = 16
+
+func newTree[P metav1.Object]() *btree.BTree[*Element[P]] {
+	return btree.New(degree, func(a, b *Element[P]) bool { return a.Name < b.Name })
+}
+
+// Len returns the number of objects.
+func (v *View[P, S]) Len() int { return v.snapshot.Load().tree.Len() }
+
+// Upsert takes an object that was created or updated.
+func (v *View[P, S]) Upsert(object P) {
+	resourceVersion, ok := revisionOf(object)
+	if !ok {
+		return
+	}
+	v.lock.Lock()
+	defer v.lock.Unlock()
+	after := &Element[P]{Name: object.GetName(), Object: object}
+	before, _ := v.tree.ReplaceOrInsert(after)
+	v.appendLocked(before, after, resourceVersion)
+}
+
+// Delete takes an object that was deleted, with the revision of its deletion.
+func (v *View[P, S]) Delete(object P) {
+	resourceVersion, ok := revisionOf(object)
+	if !ok {
+		return
+	}
+	v.lock.Lock()
+	defer v.lock.Unlock()
+	if before, found := v.tree.Delete(&Element[P]{Name: object.GetName()}); found {
+		v.appendLocked(before, nil, resourceVersion)
+	}
+}
+
+// Replace takes all objects that exist at a revision. What differs from the
+// content so far becomes entries of the log, but for the first time and after
+// the API server went back in time, when the log begins there.
+func (v *View[P, S]) Replace(objects []P, version string) {
+	resourceVersion, ok := parseRevision(version)
+	if !ok {
+		return
+	}
+	v.lock.Lock()
+	defer v.lock.Unlock()
+	next := newTree[P]()
+	for _, object := range objects {
+		next.ReplaceOrInsert(&Element[P]{Name: object.GetName(), Object: object})
+	}
+	previous := v.snapshot.Load()
+	if previous.resourceVersion == 0 || resourceVersion < previous.resourceVersion {
+		v.tree = next
+		v.history.reset(&snapshot[P]{tree: v.tree.Clone(), resourceVersion: resourceVersion})
+		v.publishLocked(v.history.base)
+		return
+	}
+	previous.tree.Ascend(func(before *Element[P]) bool {
+		if !next.Has(before) {
+			v.tree.Delete(before)
+			v.appendLocked(before, nil, resourceVersion)
+		}
+		return true
+	})
+	next.Ascend(func(after *Element[P]) bool {
+		before, found := v.tree.Get(after)
+		if !found || before.Object.GetResourceVersion() != after.Object.GetResourceVersion() || before.Object.GetUID() != after.Object.GetUID() {
+			v.tree.ReplaceOrInsert(after)
+			v.appendLocked(before, after, resourceVersion)
+		}
+		return true
+	})
+	v.advanceLocked(resourceVersion)
+}
+
+// Bookmark says that the view holds all that happened up to a revision.
+func (v *View[P, S]) Bookmark(version string) {
+	resourceVersion, ok := parseRevision(version)
+	if !ok {
+		return
+	}
+	v.lock.Lock()
+	defer v.lock.Unlock()
+	v.advanceLocked(resourceVersion)
+	v.history.prune(v.clock.Now())
+}
+
+// AccessChanged takes the access that holds from now on: names are the names
+// whose audience changed, every the subjects that gained or lost every name.
+func (v *View[P, S]) AccessChanged(after Access[S], names []string, every []S) {
+	v.lock.Lock()
+	defer v.lock.Unlock()
+	before := v.access.Swap(&after)
+	present := v.snapshot.Load()
+	v.history.append(Entry[P, S]{
+		ResourceVersion: present.resourceVersion,
+		Recorded:        v.clock.Now(),
+		Names:           names,
+		Every:           every,
+		AccessBefore:    *before,
+		AccessAfter:     after,
+		snapshot:        present,
+	})
+}
+
+// appendLocked publishes the writer's tree, which holds after in the place of
+// before, and logs the change.
+func (v *View[P, S]) appendLocked(before, after *Element[P], resourceVersion uint64) {
+	access := *v.access.Load()
+	present := &snapshot[P]{
+		tree:            v.tree.Clone(),
+		resourceVersion: max(resourceVersion, v.snapshot.Load().resourceVersion),
+	}
+	v.history.append(Entry[P, S]{
+		ResourceVersion: present.resourceVersion,
+		Recorded:        v.clock.Now(),
+		Before:          before,
+		After:           after,
+		AccessBefore:    access,
+		AccessAfter:     access,
+		snapshot:        present,
+	})
+	v.publishLocked(present)
+}
+
+// advanceLocked notes that nothing else happened up to a revision.
+func (v *View[P, S]) advanceLocked(resourceVersion uint64) {
+	if present := v.snapshot.Load(); resourceVersion > present.resourceVersion {
+		v.publishLocked(&snapshot[P]{tree: present.tree, resourceVersion: resourceVersion})
+	}
+}
+
+func (v *View[P, S]) publishLocked(s *snapshot[P]) {
+	v.snapshot.Store(s)
+	if v.advanced != nil {
+		close(v.advanced)
+		v.advanced = nil
+	}
+}
+
+func revisionOf(object metav1.Object) (uint64, bool) {
+	return parseRevision(object.GetResourceVersion())
+}
+
+// parseRevision returns the revision that the API server wrote. One that is no
+// number cannot be ordered, so what carries it is left out and reported.
+func parseRevision(version string) (uint64, bool) {
+	revision, err := storage.APIObjectVersioner{}.ParseResourceVersion(version)
+	if err != nil || revision == 0 {
+		utilruntime.HandleErrorWithContext(context.Background(), err, "Ignoring what the API server sent: its resourceVersion is not a positive number", "resourceVersion", version)
+		return 0, false
+	}
+	return revision, true
+}
