@@ -1,0 +1,156 @@
+// Copyright The Capsule Tenancy Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// The socket of "run" speaks HTTP: GET /status, PUT /server.
+const (
+	statusPath = "/status"
+	serverPath = "/server"
+	socketName = "supervisor.sock"
+)
+
+// status is the answer to GET /status.
+type status struct {
+	PID int `json:"pid"`
+	// Ready says that the control plane is, and URL is its kube-apiserver's.
+	Ready bool   `json:"ready"`
+	URL   string `json:"url,omitempty"`
+	// Server is tenancy-apiserver as it was last started.
+	Server *serverSpec `json:"server,omitempty"`
+}
+
+// serverSpec is the body of PUT /server: tenancy-apiserver as it shall run.
+type serverSpec struct {
+	Path string   `json:"path"`
+	Args []string `json:"args"`
+	// Digest is of the binary, so that a new one is a change.
+	Digest string `json:"digest"`
+	// URL is where it serves.
+	URL string `json:"url"`
+	// Port is the one of URL.
+	Port int `json:"port"`
+}
+
+func (s *serverSpec) equal(other serverSpec) bool {
+	return s.Path == other.Path && s.Digest == other.Digest && s.URL == other.URL && slices.Equal(s.Args, other.Args)
+}
+
+// serverResult is the answer to PUT /server.
+type serverResult struct {
+	Started bool `json:"started"`
+}
+
+// ServeHTTP implements http.Handler.
+func (s *supervisor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch r.Method + " " + r.URL.Path {
+	case http.MethodGet + " " + statusPath:
+		writeJSON(w, s.status())
+	case http.MethodPut + " " + serverPath:
+		var spec serverSpec
+		if err := json.NewDecoder(r.Body).Decode(&spec); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		started, err := s.runServer(r.Context(), spec)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		writeJSON(w, serverResult{Started: started})
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func writeJSON(w http.ResponseWriter, value any) {
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(value) //nolint:errcheck // the client is gone
+}
+
+// withSocket calls f with a path of the socket that is short enough for the
+// kernel, whose limit is some 100 bytes, wherever the repository is.
+func withSocket(l layout, f func(path string) error) error {
+	dir, err := os.Open(l.run)
+	if err != nil {
+		return err
+	}
+	defer dir.Close() //nolint:errcheck // only read
+	return f(filepath.Join("/proc/self/fd", strconv.Itoa(int(dir.Fd())), socketName))
+}
+
+// listen opens the socket. The directory is its owner's only, so is the socket.
+func listen(l layout) (net.Listener, error) {
+	// One that a killed supervisor left: up has found that nobody answers.
+	if err := os.Remove(filepath.Join(l.run, socketName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("remove stale socket: %w", err)
+	}
+	var listener net.Listener
+	err := withSocket(l, func(path string) (err error) {
+		listener, err = net.Listen("unix", path)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open socket: %w", err)
+	}
+	return listener, nil
+}
+
+// errNoSupervisor says that nobody listens on the socket.
+var errNoSupervisor = errors.New("no supervisor is running")
+
+// call sends a request to the supervisor.
+func call(ctx context.Context, l layout, method, path string, body, result any) error {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("encode request: %w", err)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, "http://supervisor"+path, bytes.NewReader(data))
+	if err != nil {
+		return fmt.Errorf("create request: %w", err)
+	}
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (conn net.Conn, err error) {
+		err = withSocket(l, func(path string) (err error) {
+			conn, err = (&net.Dialer{}).DialContext(ctx, "unix", path)
+			return err
+		})
+		return conn, err
+	}}
+	response, err := (&http.Client{Transport: transport}).Do(request)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return errNoSupervisor
+	}
+	if err != nil {
+		return fmt.Errorf("ask supervisor: %w", err)
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	if err != nil {
+		return fmt.Errorf("read supervisor's answer: %w", err)
+	}
+	if response.StatusCode != http.StatusOK {
+		return errors.New(strings.TrimSpace(string(answer)))
+	}
+	if err := json.Unmarshal(answer, result); err != nil {
+		return fmt.Errorf("decode supervisor's answer: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,235 @@
+// Copyright The Capsule Tenancy Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"tenancy.capsule.io/test/framework/controlplane"
+)
+
+// readyWithin is for etcd, kube-apiserver and the controllers together.
+const readyWithin = 3 * time.Minute
+
+type upOptions struct {
+	apiServerPort    int
+	controlPlaneOnly bool
+	binary           string
+	artifacts        string
+	serverArgs       []string
+}
+
+func newUpCommand(l *layout) *cobra.Command {
+	var o upOptions
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Start what does not run, apply artifacts/, wait until the API is served",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.complete(*l); err != nil {
+				return err
+			}
+			return up(cmd.Context(), *l, o, printer{cmd.OutOrStdout()})
+		},
+	}
+	flags := cmd.Flags()
+	flags.IntVar(&o.apiServerPort, "apiserver-port", 0, "port of kube-apiserver on 127.0.0.1 (default a free one)")
+	flags.BoolVar(&o.controlPlaneOnly, "control-plane-only", false, "leave out artifacts and tenancy-apiserver")
+	flags.StringVar(&o.binary, "tenancy-apiserver", "", "path of the binary (default bin/tenancy-apiserver of the repository)")
+	flags.StringVar(&o.artifacts, "artifacts", "", "directory with base and overlays/host (default artifacts of the repository)")
+	flags.StringArrayVar(&o.serverArgs, "server-arg", nil, "further argument of tenancy-apiserver, such as --v=4; may be repeated")
+	return cmd
+}
+
+func (o *upOptions) complete(l layout) error {
+	if o.apiServerPort < 0 || o.apiServerPort > 65535 {
+		return fmt.Errorf("--apiserver-port %d is not a port", o.apiServerPort)
+	}
+	for path, byDefault := range map[*string]string{
+		&o.binary:    filepath.Join(l.repo, "bin", serverName),
+		&o.artifacts: filepath.Join(l.repo, "artifacts"),
+	} {
+		if *path == "" {
+			*path = byDefault
+		}
+		absolute, err := filepath.Abs(*path)
+		if err != nil {
+			return fmt.Errorf("resolve %s: %w", *path, err)
+		}
+		*path = absolute
+	}
+	if info, err := os.Stat(o.binary); !o.controlPlaneOnly && (err != nil || info.IsDir()) {
+		return fmt.Errorf("find %s: there is no %s: run make build", serverName, o.binary)
+	}
+	return nil
+}
+
+func up(ctx context.Context, l layout, o upOptions, out printer) error {
+	if err := l.create(); err != nil {
+		return err
+	}
+	unlock, err := lock(ctx, l.lock(), out)
+	if err != nil {
+		return err
+	}
+	defer unlock.Close() //nolint:errcheck // nothing was written
+	st, err := ensureControlPlane(ctx, l, o.apiServerPort, out)
+	if err != nil {
+		return err
+	}
+	issuer, err := controlplane.OpenIssuer(l.controlPlane())
+	if err != nil {
+		return err
+	}
+	if err := ensureKubeconfigs(l, issuer); err != nil {
+		return err
+	}
+	if !o.controlPlaneOnly {
+		if err := deploy(ctx, l, o, issuer, st.Server, out); err != nil {
+			return err
+		}
+	}
+	summary(l, st, o, out)
+	return nil
+}
+
+// ensureControlPlane returns the status of the control plane, once it is ready.
+func ensureControlPlane(ctx context.Context, l layout, port int, out printer) (status, error) {
+	var st status
+	err := call(ctx, l, "GET", statusPath, nil, &st)
+	switch {
+	case errors.Is(err, errNoSupervisor):
+		out.printf("Starting etcd, kube-apiserver and kube-controller-manager\n")
+		return startSupervisor(ctx, l, port)
+	case err != nil:
+		return st, err
+	case !st.Ready:
+		out.printf("Waiting for the control plane, which is starting\n")
+		if st, err = awaitControlPlane(ctx, l, nil); err != nil {
+			return st, err
+		}
+	default:
+		out.printf("The control plane is running\n")
+	}
+	return st, checkServerPort(st, port)
+}
+
+// checkServerPort returns an error if another port than the present one is
+// asked for.
+func checkServerPort(st status, port int) error {
+	if port == 0 {
+		return nil
+	}
+	server, err := url.Parse(st.URL)
+	if err != nil {
+		return fmt.Errorf("parse server URL: %w", err)
+	}
+	if server.Port() != strconv.Itoa(port) {
+		return fmt.Errorf("the control plane runs on port %s, not %d: run make down first", server.Port(), port)
+	}
+	return nil
+}
+
+// startSupervisor starts "run" as a process that does not depend on this one,
+// nor on its terminal.
+func startSupervisor(ctx context.Context, l layout, port int) (status, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return status{}, fmt.Errorf("find own executable: %w", err)
+	}
+	log, err := os.Create(l.supervisorLog())
+	if err != nil {
+		return status{}, fmt.Errorf("create log: %w", err)
+	}
+	defer log.Close() //nolint:errcheck // the child has its own handle
+	// Not CommandContext: the child outlives this process.
+	cmd := exec.Command(self, "--run-dir", l.run, "run", "--apiserver-port", strconv.Itoa(port))
+	cmd.Dir = l.repo
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return status{}, fmt.Errorf("start supervisor: %w", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	st, err := awaitControlPlane(ctx, l, ended)
+	if err != nil {
+		if text, readErr := os.ReadFile(l.supervisorLog()); readErr == nil && len(text) > 0 {
+			err = fmt.Errorf("%w\n%s:\n%s", err, l.supervisorLog(), text)
+		}
+		return st, err
+	}
+	return st, nil
+}
+
+// awaitControlPlane polls until the control plane is ready or its supervisor
+// has ended; ended may be nil.
+func awaitControlPlane(ctx context.Context, l layout, ended <-chan error) (status, error) {
+	var st status
+	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, readyWithin, true, func(ctx context.Context) (bool, error) {
+		select {
+		case err := <-ended:
+			return false, fmt.Errorf("supervisor ended: %w", cmp.Or(err, errors.New("exit status 0")))
+		default:
+		}
+		err := call(ctx, l, "GET", statusPath, nil, &st)
+		if errors.Is(err, errNoSupervisor) && ended != nil {
+			return false, nil
+		}
+		return st.Ready, err
+	})
+	if err != nil {
+		return st, fmt.Errorf("await control plane: %w", err)
+	}
+	return st, nil
+}
+
+func summary(l layout, st status, o upOptions, out printer) {
+	kubectl := "kubectl"
+	if path, err := controlplane.FindBinary("", "kubectl"); err == nil {
+		kubectl = path
+	}
+	resource := "namespaces"
+	if !o.controlPlaneOnly {
+		resource = "tenantnamespaces"
+	}
+	out.printf(`
+The control plane is up at %s
+
+  admin  %s
+  alice  %s
+  bob    %s
+  logs   %s
+
+Try:            %s --kubeconfig %s get %s
+Another user:   hack/kubeconfig.sh NAME [GROUP...]
+Stop:           make down
+`, st.URL, short(l.kubeconfig(adminName)), short(l.kubeconfig("alice")), short(l.kubeconfig("bob")), short(l.logs()),
+		short(kubectl), short(l.kubeconfig("alice")), resource)
+}
+
+// short is the path relative to the working directory where it is below it.
+func short(path string) string {
+	wd, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	if relative, err := filepath.Rel(wd, path); err == nil && filepath.IsLocal(relative) {
+		return relative
+	}
+	return path
+}
