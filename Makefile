@@ -79,12 +79,13 @@ test-unit: $(GOTESTSUM) ## Unit tests: seconds, once compiled.
 # Cached results say nothing about a control plane: -count=1. One package at a
 # time: each starts control planes of its own.
 .PHONY: test-integration
-test-integration: $(GOTESTSUM) controlplane ## Tests of the server's parts on a control plane.
-	$(call gotestsum,integration,-count=1 -p 1 -timeout 20m,./test/integration/... ./test/framework/...)
+test-integration: $(GOTESTSUM) controlplane ## Tests of the control plane and of make up and make down.
+	$(call gotestsum,integration,-count=1 -p 1 -timeout 20m,./test/framework/... ./hack/cluster/...)
 
 .PHONY: test-e2e
-test-e2e: $(GOTESTSUM) controlplane build ## Tests of the whole system, as users with kubectl and client-go see it.
-	$(call gotestsum,e2e,-count=1 -p 1 -timeout 20m,./test/e2e/...)
+test-e2e: $(GOTESTSUM) controlplane ## Tests of the whole system, as users with kubectl and client-go see it.
+	go build -race -o bin/race/ ./cmd/...
+	$(call gotestsum,e2e,-count=1 -p 1 -timeout 30m,./test/e2e/...)
 
 .PHONY: test-summary
 test-summary: $(GOTESTSUM) ## Count the tests that ran last, of every kind.

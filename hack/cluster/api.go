@@ -19,6 +19,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"tenancy.capsule.io/test/framework/deployment"
 )
 
 // The socket of "run" speaks HTTP: GET /status, PUT /server.
@@ -88,8 +90,8 @@ func writeJSON(w http.ResponseWriter, value any) {
 
 // withSocket calls f with a path of the socket that is short enough for the
 // kernel, whose limit is some 100 bytes, wherever the repository is.
-func withSocket(l layout, f func(path string) error) error {
-	dir, err := os.Open(l.run)
+func withSocket(l deployment.Layout, f func(path string) error) error {
+	dir, err := os.Open(l.Run)
 	if err != nil {
 		return err
 	}
@@ -98,9 +100,9 @@ func withSocket(l layout, f func(path string) error) error {
 }
 
 // listen opens the socket. The directory is its owner's only, so is the socket.
-func listen(l layout) (net.Listener, error) {
+func listen(l deployment.Layout) (net.Listener, error) {
 	// One that a killed supervisor left: up has found that nobody answers.
-	if err := os.Remove(filepath.Join(l.run, socketName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(filepath.Join(l.Run, socketName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("remove stale socket: %w", err)
 	}
 	var listener net.Listener
@@ -118,7 +120,7 @@ func listen(l layout) (net.Listener, error) {
 var errNoSupervisor = errors.New("no supervisor is running")
 
 // call sends a request to the supervisor.
-func call(ctx context.Context, l layout, method, path string, body, result any) error {
+func call(ctx context.Context, l deployment.Layout, method, path string, body, result any) error {
 	data, err := json.Marshal(body)
 	if err != nil {
 		return fmt.Errorf("encode request: %w", err)

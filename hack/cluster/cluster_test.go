@@ -26,31 +26,33 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"tenancy.capsule.io/test/framework/deployment"
 )
 
 // cluster runs the command as a user does, and returns what it printed.
-func cluster(t testing.TB, l layout, args ...string) (string, error) {
+func cluster(t testing.TB, l deployment.Layout, args ...string) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
 	cmd := newCommand()
 	cmd.SetOut(&out)
-	cmd.SetArgs(append([]string{"--run-dir", l.run}, args...))
+	cmd.SetArgs(append([]string{"--run-dir", l.Run}, args...))
 	err := cmd.ExecuteContext(t.Context())
 	t.Logf("cluster %s: %v\n%s", strings.Join(args, " "), err, out.String())
 	return out.String(), err
 }
 
 // newTestLayout ends what a test started, however it ends.
-func newTestLayout(t *testing.T) layout {
+func newTestLayout(t *testing.T) deployment.Layout {
 	t.Helper()
 	t.Setenv(helperEnv, "1")
-	l, err := newLayout(t.TempDir())
+	l, err := deployment.NewLayout(t.TempDir())
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, down(context.WithoutCancel(t.Context()), l, printer{io.Discard})) })
 	return l
 }
 
-func currentStatus(t testing.TB, l layout) status {
+func currentStatus(t testing.TB, l deployment.Layout) status {
 	t.Helper()
 	var st status
 	require.NoError(t, call(t.Context(), l, "GET", statusPath, nil, &st))
@@ -58,7 +60,7 @@ func currentStatus(t testing.TB, l layout) status {
 }
 
 // pids returns all processes on record, by name.
-func pids(t testing.TB, l layout) map[string]int {
+func pids(t testing.TB, l deployment.Layout) map[string]int {
 	t.Helper()
 	type process struct {
 		Name string `json:"name"`
@@ -68,7 +70,7 @@ func pids(t testing.TB, l layout) map[string]int {
 		Supervisor process   `json:"supervisor"`
 		Processes  []process `json:"processes"`
 	}
-	data, err := os.ReadFile(filepath.Join(l.controlPlane(), "state.json"))
+	data, err := os.ReadFile(filepath.Join(l.ControlPlane(), "state.json"))
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(data, &state))
 	found := map[string]int{}
@@ -100,24 +102,24 @@ func TestControlPlaneOnly(t *testing.T) {
 	l := newTestLayout(t)
 	out, err := cluster(t, l, "up", "--control-plane-only")
 	require.NoError(t, err)
-	require.Contains(t, out, l.kubeconfig("alice"))
+	require.Contains(t, out, l.Kubeconfig("alice"))
 	first := pids(t, l)
 	require.Len(t, first, 4)
 
-	_, err = clientOf(t, l.kubeconfig("alice")).CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{})
+	_, err = clientOf(t, l.Kubeconfig("alice")).CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{})
 	require.True(t, apierrors.IsForbidden(err), "%v", err)
 	require.ErrorContains(t, err, `User "alice"`)
-	_, err = clientOf(t, l.kubeconfig("admin")).CoreV1().Namespaces().Create(t.Context(),
+	_, err = clientOf(t, l.Kubeconfig("admin")).CoreV1().Namespaces().Create(t.Context(),
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "oil-prod"}}, metav1.CreateOptions{})
 	require.NoError(t, err)
 
 	t.Run("up again changes nothing", func(t *testing.T) {
-		before, err := os.ReadFile(l.kubeconfig("alice"))
+		before, err := os.ReadFile(l.Kubeconfig("alice"))
 		require.NoError(t, err)
 		_, err = cluster(t, l, "up", "--control-plane-only")
 		require.NoError(t, err)
 		require.Equal(t, first, pids(t, l))
-		after, err := os.ReadFile(l.kubeconfig("alice"))
+		after, err := os.ReadFile(l.Kubeconfig("alice"))
 		require.NoError(t, err)
 		require.Equal(t, before, after)
 	})
@@ -136,7 +138,7 @@ func TestControlPlaneOnly(t *testing.T) {
 		out, err := cluster(t, l, "kubeconfig", name, "system:serviceaccounts", "dev")
 		require.NoError(t, err)
 		file := strings.TrimSpace(out)
-		require.Equal(t, l.kubeconfig(name), file)
+		require.Equal(t, l.Kubeconfig(name), file)
 		info, err := os.Stat(file)
 		require.NoError(t, err)
 		require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
@@ -154,7 +156,7 @@ func TestControlPlaneOnly(t *testing.T) {
 		_, err = cluster(t, l, "up", "--control-plane-only")
 		require.NoError(t, err)
 		requireGone(t, first)
-		_, err = clientOf(t, l.kubeconfig("admin")).CoreV1().Namespaces().Get(t.Context(), "oil-prod", metav1.GetOptions{})
+		_, err = clientOf(t, l.Kubeconfig("admin")).CoreV1().Namespaces().Get(t.Context(), "oil-prod", metav1.GetOptions{})
 		require.NoError(t, err, "the data is still there")
 	})
 
@@ -165,16 +167,16 @@ func TestControlPlaneOnly(t *testing.T) {
 			_, err := cluster(t, l, "down")
 			require.NoError(t, err)
 			requireGone(t, last)
-			require.NoDirExists(t, l.controlPlane())
-			require.NoDirExists(t, l.kubeconfigs())
-			require.FileExists(t, filepath.Join(l.logs(), "kube-apiserver.log"))
+			require.NoDirExists(t, l.ControlPlane())
+			require.NoDirExists(t, l.Kubeconfigs())
+			require.FileExists(t, filepath.Join(l.Logs(), "kube-apiserver.log"))
 		}
 	})
 }
 
 func TestUpWithServer(t *testing.T) {
 	l := newTestLayout(t)
-	binary := filepath.Join(t.TempDir(), serverName)
+	binary := filepath.Join(t.TempDir(), deployment.ServerName)
 	writeStandIn(t, binary, "")
 	up := []string{"up", "--tenancy-apiserver", binary}
 
@@ -185,7 +187,7 @@ func TestUpWithServer(t *testing.T) {
 	server := currentStatus(t, l).Server
 	require.NotNil(t, server)
 
-	list, err := clientOf(t, l.kubeconfig("alice")).Discovery().ServerResourcesForGroupVersion(groupVersion)
+	list, err := clientOf(t, l.Kubeconfig("alice")).Discovery().ServerResourcesForGroupVersion(deployment.GroupVersion)
 	require.NoError(t, err)
 	require.Equal(t, "tenantnamespaces", list.APIResources[0].Name)
 
@@ -207,18 +209,18 @@ func TestUpWithServer(t *testing.T) {
 			require.NoError(t, err)
 			require.Contains(t, out, "tenancy-apiserver was started")
 			after := pids(t, l)
-			require.NotEqual(t, before[serverName], after[serverName])
-			before[serverName] = after[serverName]
+			require.NotEqual(t, before[deployment.ServerName], after[deployment.ServerName])
+			before[deployment.ServerName] = after[deployment.ServerName]
 			require.Equal(t, before, after)
 			require.Equal(t, server.Port, currentStatus(t, l).Server.Port)
 		})
 	}
 
 	t.Run("a server that ends by itself is started again", func(t *testing.T) {
-		before := pids(t, l)[serverName]
+		before := pids(t, l)[deployment.ServerName]
 		require.NoError(t, syscall.Kill(before, syscall.SIGKILL))
 		eventually(t, "no other server", func() bool {
-			pid := pids(t, l)[serverName]
+			pid := pids(t, l)[deployment.ServerName]
 			return pid != 0 && pid != before
 		})
 	})
@@ -259,15 +261,15 @@ func eventually(t testing.TB, what string, condition func() bool) {
 }
 
 func TestDownWithoutUp(t *testing.T) {
-	l, err := newLayout(filepath.Join(t.TempDir(), "none"))
+	l, err := deployment.NewLayout(filepath.Join(t.TempDir(), "none"))
 	require.NoError(t, err)
 	_, err = cluster(t, l, "down")
 	require.NoError(t, err)
-	require.NoDirExists(t, l.run)
+	require.NoDirExists(t, l.Run)
 }
 
 func TestUpWithoutBinary(t *testing.T) {
-	l, err := newLayout(t.TempDir())
+	l, err := deployment.NewLayout(t.TempDir())
 	require.NoError(t, err)
 	_, err = cluster(t, l, "up", "--tenancy-apiserver", "none")
 	require.ErrorContains(t, err, "run make build")

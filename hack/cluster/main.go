@@ -19,12 +19,11 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
-	"tenancy.capsule.io/test/framework/controlplane"
+	"tenancy.capsule.io/test/framework/deployment"
 )
 
 func main() { os.Exit(run()) }
@@ -41,14 +40,14 @@ func run() int {
 
 func newCommand() *cobra.Command {
 	var runDir string
-	var l layout
+	var l deployment.Layout
 	root := &cobra.Command{
 		Use:           "cluster",
 		Short:         "A control plane on this machine with tenancy-apiserver registered in it",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PersistentPreRunE: func(*cobra.Command, []string) (err error) {
-			l, err = newLayout(runDir)
+			l, err = deployment.NewLayout(runDir)
 			return err
 		},
 	}
@@ -62,50 +61,4 @@ type printer struct{ io.Writer }
 
 func (p printer) printf(format string, args ...any) {
 	fmt.Fprintf(p, format, args...) //nolint:errcheck // nobody is left to be told
-}
-
-// layout says where everything is. All paths are absolute.
-type layout struct {
-	// repo is the repository, run holds the state.
-	repo, run string
-}
-
-func newLayout(runDir string) (layout, error) {
-	repo, err := controlplane.RepoRoot()
-	if err != nil {
-		return layout{}, err
-	}
-	if runDir == "" {
-		runDir = filepath.Join(repo, ".run")
-	}
-	if runDir, err = filepath.Abs(runDir); err != nil {
-		return layout{}, fmt.Errorf("resolve --run-dir: %w", err)
-	}
-	return layout{repo: repo, run: runDir}, nil
-}
-
-func (l layout) controlPlane() string { return filepath.Join(l.run, "controlplane") }
-func (l layout) logs() string         { return filepath.Join(l.run, "logs") }
-func (l layout) lock() string         { return filepath.Join(l.run, "lock") }
-func (l layout) kubeconfigs() string  { return filepath.Join(l.run, "kubeconfig") }
-func (l layout) rendered() string     { return filepath.Join(l.run, "artifacts") }
-func (l layout) kubectlCache() string { return filepath.Join(l.run, "kubectl-cache") }
-func (l layout) servingCert() string  { return filepath.Join(l.run, "serving", "tls.crt") }
-func (l layout) servingKey() string   { return filepath.Join(l.run, "serving", "tls.key") }
-func (l layout) supervisorLog() string {
-	return filepath.Join(l.logs(), "supervisor.log")
-}
-
-func (l layout) kubeconfig(name string) string {
-	return filepath.Join(l.kubeconfigs(), name+kubeconfigSuffix)
-}
-
-// create makes the directories that every command writes to.
-func (l layout) create() error {
-	for _, dir := range []string{l.run, l.logs(), l.kubeconfigs()} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return fmt.Errorf("create directory: %w", err)
-		}
-	}
-	return nil
 }

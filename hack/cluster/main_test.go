@@ -11,6 +11,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"tenancy.capsule.io/test/framework/deployment"
 )
 
 // The test binary is also the command, as the supervisor, and a stand-in for
@@ -45,15 +47,15 @@ func serveStandIn(args []string) error {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /readyz", func(http.ResponseWriter, *http.Request) {})
-	mux.HandleFunc("GET /apis/"+groupVersion, func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("GET /apis/"+deployment.GroupVersion, func(w http.ResponseWriter, r *http.Request) {
 		if len(r.TLS.PeerCertificates) == 0 || r.TLS.PeerCertificates[0].Subject.CommonName != "front-proxy-client" {
 			http.Error(w, "not the front proxy", http.StatusUnauthorized)
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		printer{w}.printf(`{"kind":"APIResourceList","apiVersion":"v1","groupVersion":%q,"resources":[
+		printer{w}.printf(`{"kind":"APIResourceList","apiVersion":"v1","deployment.GroupVersion":%q,"resources":[
 			{"name":"tenantnamespaces","singularName":"tenantnamespace","kind":"TenantNamespace","namespaced":false,"verbs":["get"]}]}`,
-			groupVersion)
+			deployment.GroupVersion)
 	})
 	server := &http.Server{ //nolint:gosec // nobody attacks it
 		Addr:      flags["--bind-address"] + ":" + flags["--secure-port"],

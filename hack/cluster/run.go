@@ -15,6 +15,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"tenancy.capsule.io/test/framework/controlplane"
+	"tenancy.capsule.io/test/framework/deployment"
 )
 
 const (
@@ -22,7 +23,7 @@ const (
 	lastRestartDelay  = 10 * time.Second
 )
 
-func newRunCommand(l *layout) *cobra.Command {
+func newRunCommand(l *deployment.Layout) *cobra.Command {
 	var port int
 	cmd := &cobra.Command{
 		Use:    "run",
@@ -38,8 +39,8 @@ func newRunCommand(l *layout) *cobra.Command {
 }
 
 // supervise runs a control plane until ctx ends, and takes requests meanwhile.
-func supervise(ctx context.Context, l layout, port int) (err error) {
-	if err := l.create(); err != nil {
+func supervise(ctx context.Context, l deployment.Layout, port int) (err error) {
+	if err := l.Create(); err != nil {
 		return err
 	}
 	s := &supervisor{ctx: ctx}
@@ -52,8 +53,8 @@ func supervise(ctx context.Context, l layout, port int) (err error) {
 	defer func() { err = errors.Join(err, server.Close()) }()
 
 	cp, err := controlplane.Start(ctx, controlplane.Config{
-		Dir:           l.controlPlane(),
-		LogDir:        l.logs(),
+		Dir:           l.ControlPlane(),
+		LogDir:        l.Logs(),
 		APIServerPort: port,
 		OnExit:        s.restart,
 	})
@@ -125,7 +126,7 @@ func (s *supervisor) runServer(ctx context.Context, spec serverSpec) (started bo
 		return false, err
 	}
 	process, err = cp.AddProcess(ctx, controlplane.ProcessSpec{
-		Name: serverName, Path: spec.Path, Args: spec.Args, Ready: ready,
+		Name: deployment.ServerName, Path: spec.Path, Args: spec.Args, Ready: ready,
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()

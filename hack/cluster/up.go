@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"tenancy.capsule.io/test/framework/controlplane"
+	"tenancy.capsule.io/test/framework/deployment"
 )
 
 // readyWithin is for etcd, kube-apiserver and the controllers together.
@@ -33,7 +34,7 @@ type upOptions struct {
 	serverArgs       []string
 }
 
-func newUpCommand(l *layout) *cobra.Command {
+func newUpCommand(l *deployment.Layout) *cobra.Command {
 	var o upOptions
 	cmd := &cobra.Command{
 		Use:   "up",
@@ -55,13 +56,13 @@ func newUpCommand(l *layout) *cobra.Command {
 	return cmd
 }
 
-func (o *upOptions) complete(l layout) error {
+func (o *upOptions) complete(l deployment.Layout) error {
 	if o.apiServerPort < 0 || o.apiServerPort > 65535 {
 		return fmt.Errorf("--apiserver-port %d is not a port", o.apiServerPort)
 	}
 	for path, byDefault := range map[*string]string{
-		&o.binary:    filepath.Join(l.repo, "bin", serverName),
-		&o.artifacts: filepath.Join(l.repo, "artifacts"),
+		&o.binary:    filepath.Join(l.Repo, "bin", deployment.ServerName),
+		&o.artifacts: filepath.Join(l.Repo, "artifacts"),
 	} {
 		if *path == "" {
 			*path = byDefault
@@ -73,16 +74,16 @@ func (o *upOptions) complete(l layout) error {
 		*path = absolute
 	}
 	if info, err := os.Stat(o.binary); !o.controlPlaneOnly && (err != nil || info.IsDir()) {
-		return fmt.Errorf("find %s: there is no %s: run make build", serverName, o.binary)
+		return fmt.Errorf("find %s: there is no %s: run make build", deployment.ServerName, o.binary)
 	}
 	return nil
 }
 
-func up(ctx context.Context, l layout, o upOptions, out printer) error {
-	if err := l.create(); err != nil {
+func up(ctx context.Context, l deployment.Layout, o upOptions, out printer) error {
+	if err := l.Create(); err != nil {
 		return err
 	}
-	unlock, err := lock(ctx, l.lock(), out)
+	unlock, err := lock(ctx, l.Lock(), out)
 	if err != nil {
 		return err
 	}
@@ -91,11 +92,11 @@ func up(ctx context.Context, l layout, o upOptions, out printer) error {
 	if err != nil {
 		return err
 	}
-	issuer, err := controlplane.OpenIssuer(l.controlPlane())
+	issuer, err := controlplane.OpenIssuer(l.ControlPlane())
 	if err != nil {
 		return err
 	}
-	if err := ensureKubeconfigs(l, issuer); err != nil {
+	if err := deployment.EnsureKubeconfigs(l, issuer); err != nil {
 		return err
 	}
 	if !o.controlPlaneOnly {
@@ -108,7 +109,7 @@ func up(ctx context.Context, l layout, o upOptions, out printer) error {
 }
 
 // ensureControlPlane returns the status of the control plane, once it is ready.
-func ensureControlPlane(ctx context.Context, l layout, port int, out printer) (status, error) {
+func ensureControlPlane(ctx context.Context, l deployment.Layout, port int, out printer) (status, error) {
 	var st status
 	err := call(ctx, l, "GET", statusPath, nil, &st)
 	switch {
@@ -146,19 +147,19 @@ func checkServerPort(st status, port int) error {
 
 // startSupervisor starts "run" as a process that does not depend on this one,
 // nor on its terminal.
-func startSupervisor(ctx context.Context, l layout, port int) (status, error) {
+func startSupervisor(ctx context.Context, l deployment.Layout, port int) (status, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return status{}, fmt.Errorf("find own executable: %w", err)
 	}
-	log, err := os.Create(l.supervisorLog())
+	log, err := os.Create(supervisorLog(l))
 	if err != nil {
 		return status{}, fmt.Errorf("create log: %w", err)
 	}
 	defer log.Close() //nolint:errcheck // the child has its own handle
 	// Not CommandContext: the child outlives this process.
-	cmd := exec.Command(self, "--run-dir", l.run, "run", "--apiserver-port", strconv.Itoa(port))
-	cmd.Dir = l.repo
+	cmd := exec.Command(self, "--run-dir", l.Run, "run", "--apiserver-port", strconv.Itoa(port))
+	cmd.Dir = l.Repo
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
@@ -168,8 +169,8 @@ func startSupervisor(ctx context.Context, l layout, port int) (status, error) {
 	go func() { ended <- cmd.Wait() }()
 	st, err := awaitControlPlane(ctx, l, ended)
 	if err != nil {
-		if text, readErr := os.ReadFile(l.supervisorLog()); readErr == nil && len(text) > 0 {
-			err = fmt.Errorf("%w\n%s:\n%s", err, l.supervisorLog(), text)
+		if text, readErr := os.ReadFile(supervisorLog(l)); readErr == nil && len(text) > 0 {
+			err = fmt.Errorf("%w\n%s:\n%s", err, supervisorLog(l), text)
 		}
 		return st, err
 	}
@@ -178,7 +179,7 @@ func startSupervisor(ctx context.Context, l layout, port int) (status, error) {
 
 // awaitControlPlane polls until the control plane is ready or its supervisor
 // has ended; ended may be nil.
-func awaitControlPlane(ctx context.Context, l layout, ended <-chan error) (status, error) {
+func awaitControlPlane(ctx context.Context, l deployment.Layout, ended <-chan error) (status, error) {
 	var st status
 	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, readyWithin, true, func(ctx context.Context) (bool, error) {
 		select {
@@ -198,7 +199,7 @@ func awaitControlPlane(ctx context.Context, l layout, ended <-chan error) (statu
 	return st, nil
 }
 
-func summary(l layout, st status, o upOptions, out printer) {
+func summary(l deployment.Layout, st status, o upOptions, out printer) {
 	kubectl := "kubectl"
 	if path, err := controlplane.FindBinary("", "kubectl"); err == nil {
 		kubectl = path
@@ -218,8 +219,8 @@ The control plane is up at %s
 Try:            %s --kubeconfig %s get %s
 Another user:   hack/kubeconfig.sh NAME [GROUP...]
 Stop:           make down
-`, st.URL, short(l.kubeconfig(adminName)), short(l.kubeconfig("alice")), short(l.kubeconfig("bob")), short(l.logs()),
-		short(kubectl), short(l.kubeconfig("alice")), resource)
+`, st.URL, short(l.Kubeconfig(deployment.AdminName)), short(l.Kubeconfig("alice")), short(l.Kubeconfig("bob")), short(l.Logs()),
+		short(kubectl), short(l.Kubeconfig("alice")), resource)
 }
 
 // short is the path relative to the working directory where it is below it.
@@ -233,3 +234,5 @@ func short(path string) string {
 	}
 	return path
 }
+
+func supervisorLog(l deployment.Layout) string { return filepath.Join(l.Logs(), "supervisor.log") }

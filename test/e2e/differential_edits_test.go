@@ -23,13 +23,13 @@ func (d *differential) edit(t *testing.T) string {
 	t.Helper()
 	ns := namespaceName(d.random.IntN(differentialNamespaces))
 	switch n := d.random.IntN(100); {
-	case n < 30:
+	case n < 40:
 		return d.editRoleBinding(t, ns)
-	case n < 50:
+	case n < 60:
 		return d.editClusterRoleBinding(t)
-	case n < 72:
+	case n < 80:
 		return d.editClusterRole(t)
-	case n < 95:
+	case n < 96:
 		return d.editRole(t, ns)
 	default:
 		return d.recreateNamespace(t, ns)

@@ -19,6 +19,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
@@ -33,6 +34,7 @@ var (
 
 const (
 	differentialNamespaces = 44
+	initialEdits           = 150
 	// settleWithin is how long the API server and the view may disagree after an
 	// edit: both follow RBAC by watches of their own.
 	settleWithin = 10 * time.Second
@@ -84,6 +86,10 @@ func namespaceName(i int) string { return fmt.Sprintf("diff-%02d", i) }
 // SubjectAccessReview says the user may get.
 func TestListEqualsSubjectAccessReview(t *testing.T) {
 	d := newDifferential(t)
+	// A cluster in which something is granted already: most edits then matter.
+	for range initialEdits {
+		d.edit(t)
+	}
 	before := d.compare(t, "before the first edit")
 	effective := 0
 	for i := range *edits {
@@ -111,7 +117,11 @@ type differential struct {
 
 func newDifferential(t *testing.T) *differential {
 	t.Helper()
-	d := &differential{seed: *seed, admin: system.Admin(t), identities: identities()}
+	config := system.AdminConfig(t)
+	config.ContentType = runtime.ContentTypeProtobuf
+	admin, err := kubernetes.NewForConfig(config)
+	require.NoError(t, err)
+	d := &differential{seed: *seed, admin: admin, identities: identities()}
 	if d.seed == 0 {
 		d.seed = rand.Uint64()
 	}
@@ -156,13 +166,13 @@ func (d *differential) compare(t *testing.T, when string) access {
 		if err != nil {
 			return false, err
 		}
+		reviews, err := d.review(ctx, open, names)
+		if err != nil {
+			return false, err
+		}
 		var still []int
-		for _, i := range open {
-			id := d.identities[i]
-			allowed, err := d.review(ctx, id, names)
-			if err != nil {
-				return false, err
-			}
+		for n, i := range open {
+			id, allowed := d.identities[i], reviews[n]
 			listed, err := d.list(ctx, i)
 			if err != nil {
 				return false, err
@@ -194,13 +204,15 @@ func (d *differential) existing(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// review returns which names a review allows the user to get: for the namespace N
-// it names N twice, as the API server does when it authorizes the request.
-func (d *differential) review(ctx context.Context, id identity, names []string) ([]string, error) {
-	allowed := make([]bool, len(names))
+// review returns, for each of the users, which names a review allows it to get:
+// for the namespace N it names N twice, as the API server does when it authorizes
+// the request.
+func (d *differential) review(ctx context.Context, users []int, names []string) ([][]string, error) {
+	allowed := make([]bool, len(users)*len(names))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallelReviews)
-	for i, name := range names {
+	for n := range allowed {
+		id, name := d.identities[users[n/len(names)]], names[n%len(names)]
 		group.Go(func() error {
 			review, err := d.admin.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{
 				Spec: authorizationv1.SubjectAccessReviewSpec{
@@ -209,17 +221,20 @@ func (d *differential) review(ctx context.Context, id identity, names []string) 
 				},
 			}, metav1.CreateOptions{})
 			if err == nil {
-				allowed[i] = review.Status.Allowed
+				allowed[n] = review.Status.Allowed
 			}
 			return err
 		})
 	}
 	err := group.Wait()
-	d.reviews += len(names)
-	result := []string{}
-	for i, name := range names {
-		if allowed[i] {
-			result = append(result, name)
+	d.reviews += len(allowed)
+	result := make([][]string, len(users))
+	for n := range result {
+		result[n] = []string{}
+		for i, name := range names {
+			if allowed[n*len(names)+i] {
+				result[n] = append(result[n], name)
+			}
 		}
 	}
 	return result, err

@@ -35,7 +35,6 @@ func TestDiscovery(t *testing.T) {
 	}
 	want := []metav1.APIResource{{
 		Name: "tenantnamespaces", SingularName: "tenantnamespace", Kind: "TenantNamespace",
-		Group: v1alpha1.GroupName, Version: "v1alpha1",
 		ShortNames: []string{"tns"}, Categories: []string{"tenancy"},
 		Verbs: metav1.Verbs{"get", "list"},
 	}}

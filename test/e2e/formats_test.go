@@ -52,7 +52,9 @@ func normalize(content any) {
 	case map[string]any:
 		delete(c, "managedFields")
 		delete(c, "remainingItemCount")
-		if meta, ok := c["metadata"].(map[string]any); ok && c["items"] != nil || c["rows"] != nil {
+		_, isList := c["items"]
+		_, isTable := c["rows"]
+		if meta, ok := c["metadata"].(map[string]any); ok && (isList || isTable) {
 			delete(meta, "resourceVersion") // of the list: each server's own
 			delete(meta, "continue")
 		}

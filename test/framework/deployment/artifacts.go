@@ -1,7 +1,7 @@
 // Copyright The Capsule Tenancy Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package deployment
 
 import (
 	"bytes"
@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,38 +20,43 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
 	"tenancy.capsule.io/test/framework/controlplane"
 )
 
 const (
-	apiServiceName  = "v1alpha1.tenancy.capsule.io"
-	apiServicePath  = "/apis/apiregistration.k8s.io/v1/apiservices/" + apiServiceName
-	groupVersion    = "tenancy.capsule.io/v1alpha1"
+	// APIServiceName is the name that the server is registered by.
+	APIServiceName = "v1alpha1.tenancy.capsule.io"
+	// GroupVersion is what it serves.
+	GroupVersion = "tenancy.capsule.io/v1alpha1"
+
+	apiServicePath  = "/apis/apiregistration.k8s.io/v1/apiservices/" + APIServiceName
 	fieldManager    = "capsule-tenancy"
 	availableWithin = time.Minute
 )
 
-// kubectl runs the control plane's own kubectl as its administrator.
-type kubectl struct {
-	path string
-	l    layout
+// Kubectl runs the control plane's own kubectl as its administrator.
+type Kubectl struct {
+	path   string
+	layout Layout
 }
 
-func newKubectl(l layout) (*kubectl, error) {
+// NewKubectl returns the kubectl of a deployment, or an error that says how to get one.
+func NewKubectl(l Layout) (*Kubectl, error) {
 	path, err := controlplane.FindBinary("", "kubectl")
 	if err != nil {
 		return nil, err
 	}
-	return &kubectl{path: path, l: l}, nil
+	return &Kubectl{path: path, layout: l}, nil
 }
 
-// run returns what kubectl wrote.
-func (k *kubectl) run(ctx context.Context, args ...string) ([]byte, error) {
+// Run returns what kubectl wrote.
+func (k *Kubectl) Run(ctx context.Context, args ...string) ([]byte, error) {
 	// The cache of discovery is keyed by host and port: in the home directory
 	// it would mix up the clusters that had this one.
-	args = append([]string{"--kubeconfig", k.l.kubeconfig(adminName), "--cache-dir", k.l.kubectlCache()}, args...)
+	args = append([]string{"--kubeconfig", k.layout.Kubeconfig(AdminName), "--cache-dir", k.layout.KubectlCache()}, args...)
 	out, err := exec.CommandContext(ctx, k.path, args...).CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("run kubectl %s: %w\n%s", strings.Join(args, " "), err, out)
@@ -58,23 +64,23 @@ func (k *kubectl) run(ctx context.Context, args ...string) ([]byte, error) {
 	return out, nil
 }
 
-// applyHost applies the overlay for a server on this host, with what only the
+// ApplyHost applies the overlay for a server on this host, with what only the
 // host knows: the CA of its certificate and its port.
-func (k *kubectl) applyHost(ctx context.Context, artifacts string, ca []byte, port int, out printer) error {
-	if err := render(k.l.rendered(), artifacts, ca, port); err != nil {
+func (k *Kubectl) ApplyHost(ctx context.Context, artifacts string, ca []byte, port int, out io.Writer) error {
+	if err := render(k.layout.Rendered(), artifacts, ca, port); err != nil {
 		return err
 	}
-	answer, err := k.run(ctx, "apply", "--server-side", "--force-conflicts",
-		"--field-manager", fieldManager, "--kustomize", k.l.rendered())
+	answer, err := k.Run(ctx, "apply", "--server-side", "--force-conflicts",
+		"--field-manager", fieldManager, "--kustomize", k.layout.Rendered())
 	for line := range bytes.Lines(answer) {
-		out.printf("  %s", line)
+		fmt.Fprintf(out, "  %s", line) //nolint:errcheck // nobody is left to be told
 	}
 	return err
 }
 
-// dryRunBase has the API server judge the manifests for use in a cluster.
-func (k *kubectl) dryRunBase(ctx context.Context, artifacts string) error {
-	_, err := k.run(ctx, "apply", "--server-side", "--force-conflicts", "--dry-run=server",
+// DryRunBase has the API server judge the manifests for use in a cluster.
+func (k *Kubectl) DryRunBase(ctx context.Context, artifacts string) error {
+	_, err := k.Run(ctx, "apply", "--server-side", "--force-conflicts", "--dry-run=server",
 		"--field-manager", fieldManager, "--kustomize", filepath.Join(artifacts, "base"))
 	return err
 }
@@ -101,7 +107,7 @@ func render(dir, artifacts string, ca []byte, port int) error {
 		"kind":       "Kustomization",
 		"resources":  []string{overlay},
 		"patches": []map[string]any{{
-			"target": map[string]string{"kind": "APIService", "name": apiServiceName},
+			"target": map[string]string{"kind": "APIService", "name": APIServiceName},
 			"patch":  string(patch),
 		}},
 	})
@@ -122,13 +128,9 @@ type apiService struct {
 	} `json:"status"`
 }
 
-// awaitAPIService waits until the API server passes on requests for the group,
+// AwaitAPIService waits until the API server passes on requests for the group,
 // and tells clients about it in its discovery document.
-func awaitAPIService(ctx context.Context, issuer *controlplane.Issuer) error {
-	config, err := issuer.AdminConfig()
-	if err != nil {
-		return err
-	}
+func AwaitAPIService(ctx context.Context, config *rest.Config) error {
 	client, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
 		return fmt.Errorf("create client: %w", err)
@@ -142,15 +144,15 @@ func awaitAPIService(ctx context.Context, issuer *controlplane.Issuer) error {
 		// An error is about some group or other; ours counts.
 		_, lists, listErr := client.ServerGroupsAndResources()
 		if !slices.ContainsFunc(lists, func(list *metav1.APIResourceList) bool {
-			return list.GroupVersion == groupVersion && len(list.APIResources) > 0
+			return list.GroupVersion == GroupVersion && len(list.APIResources) > 0
 		}) {
-			state = fmt.Sprintf("%s is not in the discovery document yet: %v", groupVersion, listErr)
+			state = fmt.Sprintf("%s is not in the discovery document yet: %v", GroupVersion, listErr)
 			return false, nil
 		}
 		return true, nil
 	})
 	if err != nil {
-		return fmt.Errorf("await APIService %s: %w: %s", apiServiceName, err, state)
+		return fmt.Errorf("await APIService %s: %w: %s", APIServiceName, err, state)
 	}
 	return nil
 }

@@ -1,0 +1,50 @@
+// Copyright The Capsule Tenancy Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package e2e tests the whole system as its users see it: through kubectl,
+// client-go and plain HTTP, against a real API server. The tests share one.
+package e2e
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"testing"
+
+	"tenancy.capsule.io/test/framework"
+)
+
+// system is what all tests ask.
+var system *framework.System
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) (code int) {
+	dir, err := os.MkdirTemp("", "tenancy-e2e-")
+	if err != nil {
+		return fail("create directory", err)
+	}
+	// The server is built with the race detector, see the Makefile.
+	system, err = framework.Start(context.Background(), framework.Options{Dir: dir, Server: "bin/race/tenancy-apiserver"})
+	if err != nil {
+		return fail("start system, its logs are in "+dir, err)
+	}
+	defer func() {
+		if err := system.Stop(); err != nil {
+			code = fail("stop system", err)
+		}
+		if code == 0 {
+			_ = os.RemoveAll(dir)
+		}
+	}()
+	return m.Run()
+}
+
+func fail(what string, err error) int {
+	fmt.Fprintf(os.Stderr, "e2e: %s: %v\n", what, err)
+	return 1
+}
