@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# Copyright The Capsule Tenancy Authors.
+# SPDX-License-Identifier: Apache-2.0
+
+# A tour of what "make up" started. It prints each command before its output; a
+# command that is meant to be refused has to be. It may be run again: what an
+# earlier run made is deleted first.
+
+set -o errexit -o nounset -o pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+PATH="${PWD}/bin/k8s:${PATH}"
+export KUBECONFIG
+
+bold() { if [[ -t 1 ]]; then printf '\n\033[1m%s\033[0m\n' "$*"; else printf '\n# %s\n' "$*"; fi; }
+
+# as NAME: the kubeconfig that the commands below use.
+as() { KUBECONFIG="${PWD}/.run/kubeconfig/$1.kubeconfig"; user="$1"; }
+
+run() {
+    printf '\n%s$ %s\n' "${user}" "$*"
+    "$@"
+}
+
+# refused ERROR COMMAND...: the command has to fail, with that error.
+refused() {
+    local want="$1" output
+    shift
+    printf '\n%s$ %s\n' "${user}" "$*"
+    if output="$("$@" 2>&1)"; then
+        printf '%s\nerror: this should have been refused: %s\n' "${output}" "${want}" >&2
+        exit 1
+    fi
+    printf '%s\n' "${output}"
+    if [[ "${output}" != *"${want}"* ]]; then
+        printf 'error: this should have been refused with: %s\n' "${want}" >&2
+        exit 1
+    fi
+}
+
+# await WANT COMMAND...: waits until the output holds WANT; RBAC reaches the view
+# by a watch, within milliseconds.
+await() {
+    local want="$1"
+    shift
+    for _ in {1..100}; do
+        if [[ "$("$@" 2>&1)" == *"${want}"* ]]; then
+            return
+        fi
+        sleep 0.1
+    done
+    printf 'error: "%s" did not come to hold: %s\n' "$*" "${want}" >&2
+    exit 1
+}
+
+bold "An administrator makes namespaces, and RoleBindings in them: ordinary RBAC."
+as admin
+namespaces=(oil-prod oil-dev gas-prod wind-prod)
+kubectl delete namespace "${namespaces[@]}" --ignore-not-found >/dev/null
+for namespace in "${namespaces[@]}"; do
+    run kubectl create namespace "${namespace}"
+    run kubectl label namespace "${namespace}" "capsule.clastix.io/tenant=${namespace%-*}"
+done
+run kubectl create rolebinding owner -n oil-prod --clusterrole=admin --user=alice
+run kubectl create rolebinding owner -n oil-dev --clusterrole=admin --user=alice
+run kubectl create rolebinding team -n gas-prod --clusterrole=view --group=capsule.clastix.io
+await gas-prod kubectl --kubeconfig .run/kubeconfig/bob.kubeconfig get tenantnamespaces
+await oil-dev kubectl --kubeconfig .run/kubeconfig/alice.kubeconfig get tenantnamespaces
+
+bold "alice may get some namespaces, but Kubernetes cannot list them for her."
+as alice
+refused Forbidden kubectl get namespaces
+
+bold "The view lists exactly what she may get, with the kubeconfig she has."
+run kubectl get tenantnamespaces
+run kubectl get tns -o wide
+run kubectl get tns -l capsule.clastix.io/tenant=oil
+run kubectl get tns oil-prod -o yaml
+refused NotFound kubectl get tns wind-prod
+
+bold "bob is in the same group and owns nothing himself."
+as bob
+run kubectl get tenantnamespaces
+
+bold "It is an API like any other."
+as alice
+run kubectl explain tenantnamespaces.status
+run kubectl auth can-i list tenantnamespaces
+run kubectl api-resources --api-group=tenancy.capsule.io
+
+bold "What is revoked is gone from the next list on."
+as admin
+run kubectl delete rolebinding owner -n oil-dev
+as alice
+await NotFound kubectl get tns oil-dev
+refused NotFound kubectl get tns oil-dev
+run kubectl get tenantnamespaces
+
+bold "The control plane is still running. Go on with:"
+printf '  bin/k8s/kubectl --kubeconfig .run/kubeconfig/alice.kubeconfig get tenantnamespaces\n  make down\n'
