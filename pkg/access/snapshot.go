@@ -51,20 +51,26 @@ func (s *Set) All() iter.Seq[Subject] {
 	return slices.Values(s.sorted)
 }
 
-// changed returns the set with and without the given subjects, which are sorted.
+// changed returns the set with the subjects that it does not hold, added, and
+// without those that it holds, removed; both are sorted. It returns nil for an
+// empty set.
 func (s *Set) changed(added, removed []Subject) *Set {
-	sorted := make([]Subject, 0, s.Len()+len(added))
-	for subject := range s.All() {
-		if _, found := slices.BinarySearchFunc(removed, subject, compareSubjects); !found {
-			sorted = append(sorted, subject)
-		}
-	}
-	sorted = append(sorted, added...)
-	if len(sorted) == 0 {
+	size := s.Len() + len(added) - len(removed)
+	if size == 0 {
 		return nil
 	}
-	slices.SortFunc(sorted, compareSubjects)
-	return &Set{sorted: slices.Clip(sorted)}
+	sorted := make([]Subject, 0, size)
+	for subject := range s.All() {
+		for len(added) > 0 && compareSubjects(added[0], subject) < 0 {
+			sorted, added = append(sorted, added[0]), added[1:]
+		}
+		if len(removed) > 0 && removed[0] == subject {
+			removed = removed[1:]
+			continue
+		}
+		sorted = append(sorted, subject)
+	}
+	return &Set{sorted: append(sorted, added...)}
 }
 
 // Snapshot is the answer to one question at one moment. It is immutable: all

@@ -24,6 +24,9 @@
 //
 //   - A list holds exactly the objects of one snapshot that the present access
 //     allows to its reader and that match its selectors, in the order of names.
+//     Access to a name is access to the object that bears it now: a list of an
+//     old snapshot leaves out objects that are gone or were replaced since, but
+//     for readers who may get every name.
 //   - The access that a read applies is taken after its snapshot, so that what
 //     was revoked before the read began is never shown.
 //   - A resourceVersion is always one that the API server gave; those of the

@@ -115,7 +115,10 @@ func newFakeClock() *fakeClock {
 
 func (c *fakeClock) NewTimer(d time.Duration) clock.Timer {
 	timer := c.FakeClock.NewTimer(d)
-	c.timers <- struct{}{}
+	select {
+	case c.timers <- struct{}{}:
+	default:
+	}
 	return timer
 }
 
@@ -128,20 +131,38 @@ func newTestView(t testing.TB, access grants, resourceVersion uint64, objects ..
 	return v, fake
 }
 
-// result is what a read in the background returned.
+// result is what a list returned.
 type result struct {
-	list  List[*object]
-	err   error
-	found bool
+	list List[*object]
+	err  error
 }
 
-// start lists in the background, and returns when the list waits for a revision.
-func start(ctx context.Context, v *testView, c *fakeClock, subject string, o ListOptions) <-chan result {
+// start lists as root in the background, and returns when the list waits for a revision
+// or has returned.
+func start(ctx context.Context, v *testView, c *fakeClock, o ListOptions) <-chan result {
+	select {
+	case <-c.timers: // of an earlier wait
+	default:
+	}
 	results := make(chan result, 1)
 	go func() {
-		list, err := v.List(ctx, []string{subject}, o)
+		list, err := v.List(ctx, []string{"root"}, o)
 		results <- result{list: list, err: err}
 	}()
-	<-c.timers
+	select {
+	case <-c.timers:
+	case r := <-results:
+		results <- r
+	}
 	return results
+}
+
+// waiting fails the test if the list that start began has returned already.
+func waiting(t testing.TB, results <-chan result) {
+	t.Helper()
+	select {
+	case r := <-results:
+		t.Fatalf("the list did not wait: %v, %v", r.list, r.err)
+	default:
+	}
 }

@@ -15,9 +15,10 @@ const (
 	// at a bookmark that may be 75 s old, as in the API server's watch cache, and
 	// needs the access changes of the two minutes before that.
 	historyAge = 200 * time.Second
-	// historyCapacity is how many entries are kept at most, whatever their age;
-	// it is the API server's.
-	historyCapacity = 100 * 1024
+	// historyCapacity is how many entries are kept at most, whatever their age. An
+	// entry keeps some 2 KiB alive besides its objects: the nodes of the tree that
+	// its change replaced.
+	historyCapacity = 16 * 1024
 )
 
 // Entry is one change of an object, or of the access to objects. It is immutable.
@@ -67,13 +68,14 @@ func (h *history[P, S]) reset(base *snapshot[P]) {
 func (h *history[P, S]) append(e Entry[P, S]) {
 	e.Sequence = h.next
 	h.next++
-	h.prune(e.Recorded)
+	h.prune(e.Recorded, 1)
 	h.entries = append(h.entries, e)
 }
 
-// prune forgets entries that are too old or too many.
-func (h *history[P, S]) prune(now time.Time) {
-	drop := max(0, len(h.entries)+1-historyCapacity)
+// prune forgets entries that are too old, and those that are too many with room
+// for more.
+func (h *history[P, S]) prune(now time.Time, room int) {
+	drop := max(0, len(h.entries)+room-historyCapacity)
 	for drop < len(h.entries) && now.Sub(h.entries[drop].Recorded) > historyAge {
 		drop++
 	}

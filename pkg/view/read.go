@@ -100,20 +100,20 @@ func (v *View[P, S]) List(ctx context.Context, subjects []S, o ListOptions) (Lis
 // walk calls yield with the matching elements of the content from from on, in
 // order, until it returns false.
 func (v *View[P, S]) walk(content *snapshot[P], subjects []S, from string, o ListOptions, yield func(*Element[P]) bool) {
-	present := v.snapshot.Load()
+	// The access is newer than the content, and present is newer than both: what
+	// the access was granted for is in it.
 	access := *v.access.Load()
+	present := v.snapshot.Load()
+	every := access.Every(subjects)
 	visit := func(element *Element[P]) bool {
-		if !v.matches(element, o) {
-			return true
-		}
-		// Access is granted to names. An old content may hold another object of
-		// the name than the one that the present access was granted for.
-		if content != present {
-			if now, found := present.get(element.Name); found && now.Object.GetUID() != element.Object.GetUID() {
+		// Access to a name is access to the object that bears it now. An old
+		// content may hold another one, of which the reader was never to know.
+		if content != present && !every {
+			if now, found := present.get(element.Name); !found || now.Object.GetUID() != element.Object.GetUID() {
 				return true
 			}
 		}
-		return yield(element)
+		return !v.matches(element, o) || yield(element)
 	}
 	if name, ok := exactName(o.Fields); ok {
 		if element, found := content.get(name); found && name >= from && access.Allowed(subjects, name) {
@@ -121,7 +121,7 @@ func (v *View[P, S]) walk(content *snapshot[P], subjects []S, from string, o Lis
 		}
 		return
 	}
-	if access.Every(subjects) {
+	if every {
 		content.tree.AscendGreaterOrEqual(&Element[P]{Name: from}, visit)
 		return
 	}

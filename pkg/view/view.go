@@ -98,7 +98,7 @@ func (v *View[P, S]) Upsert(object P) {
 	defer v.lock.Unlock()
 	after := &Element[P]{Name: object.GetName(), Object: object}
 	before, _ := v.tree.ReplaceOrInsert(after)
-	v.appendLocked(before, after, resourceVersion)
+	v.publishLocked(v.logLocked(before, after, resourceVersion))
 }
 
 // Delete takes an object that was deleted, with the revision of its deletion.
@@ -110,8 +110,9 @@ func (v *View[P, S]) Delete(object P) {
 	v.lock.Lock()
 	defer v.lock.Unlock()
 	if before, found := v.tree.Delete(&Element[P]{Name: object.GetName()}); found {
-		v.appendLocked(before, nil, resourceVersion)
+		v.publishLocked(v.logLocked(before, nil, resourceVersion))
 	}
+	v.advanceLocked(resourceVersion)
 }
 
 // Replace takes all objects that exist at a revision. What differs from the
@@ -135,21 +136,30 @@ func (v *View[P, S]) Replace(objects []P, version string) {
 		v.publishLocked(v.history.base)
 		return
 	}
+	last := previous
 	previous.tree.Ascend(func(before *Element[P]) bool {
 		if !next.Has(before) {
 			v.tree.Delete(before)
-			v.appendLocked(before, nil, resourceVersion)
+			last = v.logLocked(before, nil, resourceVersion)
 		}
 		return true
 	})
 	next.Ascend(func(after *Element[P]) bool {
 		before, found := v.tree.Get(after)
-		if !found || before.Object.GetResourceVersion() != after.Object.GetResourceVersion() || before.Object.GetUID() != after.Object.GetUID() {
+		if found && before.Object.GetUID() != after.Object.GetUID() {
+			// Another object of the name: one went and one came.
+			v.tree.Delete(before)
+			v.logLocked(before, nil, resourceVersion)
+			before, found = nil, false
+		}
+		if !found || before.Object.GetResourceVersion() != after.Object.GetResourceVersion() {
 			v.tree.ReplaceOrInsert(after)
-			v.appendLocked(before, after, resourceVersion)
+			last = v.logLocked(before, after, resourceVersion)
 		}
 		return true
 	})
+	// Readers see all of it at once.
+	v.publishLocked(last)
 	v.advanceLocked(resourceVersion)
 }
 
@@ -162,7 +172,7 @@ func (v *View[P, S]) Bookmark(version string) {
 	v.lock.Lock()
 	defer v.lock.Unlock()
 	v.advanceLocked(resourceVersion)
-	v.history.prune(v.clock.Now())
+	v.history.prune(v.clock.Now(), 0)
 }
 
 // AccessChanged takes the access that holds from now on: names are the names
@@ -183,9 +193,9 @@ func (v *View[P, S]) AccessChanged(after Access[S], names []string, every []S) {
 	})
 }
 
-// appendLocked publishes the writer's tree, which holds after in the place of
-// before, and logs the change.
-func (v *View[P, S]) appendLocked(before, after *Element[P], resourceVersion uint64) {
+// logLocked logs a change that the writer's tree holds already, and returns the
+// content after it, which is for the caller to publish.
+func (v *View[P, S]) logLocked(before, after *Element[P], resourceVersion uint64) *snapshot[P] {
 	access := *v.access.Load()
 	present := &snapshot[P]{
 		tree:            v.tree.Clone(),
@@ -200,7 +210,7 @@ func (v *View[P, S]) appendLocked(before, after *Element[P], resourceVersion uin
 		AccessAfter:     access,
 		snapshot:        present,
 	})
-	v.publishLocked(present)
+	return present
 }
 
 // advanceLocked notes that nothing else happened up to a revision.

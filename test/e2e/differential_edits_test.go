@@ -29,7 +29,7 @@ func (d *differential) edit(t *testing.T) string {
 		return d.editClusterRoleBinding(t)
 	case n < 80:
 		return d.editClusterRole(t)
-	case n < 96:
+	case n < 98:
 		return d.editRole(t, ns)
 	default:
 		return d.recreateNamespace(t, ns)

@@ -126,7 +126,7 @@ func newDifferential(t *testing.T) *differential {
 		d.seed = rand.Uint64()
 	}
 	t.Logf("seed %d", d.seed)
-	d.random = rand.New(rand.NewPCG(d.seed, 0)) //nolint:gosec // a test that can be repeated
+	d.random = rand.New(rand.NewPCG(d.seed, 0))
 	for _, id := range d.identities {
 		config := system.AdminConfig(t)
 		config.Impersonate.UserName = id.user

@@ -1,0 +1,299 @@
+// Copyright The Capsule Tenancy Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package view
+
+import (
+	"maps"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+func contentOf(s *snapshot[*object]) map[string]*object {
+	content := map[string]*object{}
+	s.tree.Ascend(func(e *Element[*object]) bool {
+		content[e.Name] = e.Object
+		return true
+	})
+	return content
+}
+
+// checkLog holds that the log, applied to its base, gives each entry's content
+// and, in the end, what readers see; and that sequences, revisions and access
+// follow on each other.
+func checkLog(t rapid.TB, v *testView) {
+	v.lock.Lock()
+	defer v.lock.Unlock()
+	content := contentOf(v.history.base)
+	resourceVersion := v.history.base.resourceVersion
+	var previous *Entry[*object, string]
+	for i := range v.history.entries {
+		e := &v.history.entries[i]
+		if previous != nil && (e.Sequence != previous.Sequence+1 || e.AccessBefore != previous.AccessAfter || e.Recorded.Before(previous.Recorded)) {
+			t.Fatalf("entry %+v follows %+v", e, previous)
+		}
+		if e.ResourceVersion < resourceVersion || e.ResourceVersion != e.snapshot.resourceVersion {
+			t.Fatalf("entry at %d of content %d after %d", e.ResourceVersion, e.snapshot.resourceVersion, resourceVersion)
+		}
+		switch {
+		case e.Before == nil && e.After == nil:
+			if len(e.Names)+len(e.Every) == 0 {
+				t.Fatalf("an entry of nothing: %+v", e)
+			}
+		case e.AccessBefore != e.AccessAfter || len(e.Names)+len(e.Every) != 0:
+			t.Fatalf("a change of an object with one of access: %+v", e)
+		}
+		if e.Before != nil {
+			if content[e.Before.Name] != e.Before.Object {
+				t.Fatalf("%s before the entry was another", e.Before.Name)
+			}
+			delete(content, e.Before.Name)
+		}
+		if e.After != nil {
+			if content[e.After.Name] != nil {
+				t.Fatalf("%s existed before the entry", e.After.Name)
+			}
+			content[e.After.Name] = e.After.Object
+		}
+		if !maps.Equal(content, contentOf(e.snapshot)) {
+			t.Fatalf("content after the entry:\n%s", cmp.Diff(content, contentOf(e.snapshot)))
+		}
+		previous, resourceVersion = e, e.ResourceVersion
+	}
+	if !maps.Equal(content, contentOf(v.snapshot.Load())) {
+		t.Fatalf("the log leads elsewhere:\n%s", cmp.Diff(content, contentOf(v.snapshot.Load())))
+	}
+	if previous != nil && (previous.AccessAfter != *v.access.Load() || previous.Sequence != v.history.next-1) {
+		t.Fatal("the last entry is not of the present access and sequence")
+	}
+}
+
+func TestLog(t *testing.T) {
+	t.Parallel()
+	v, clock := newTestView(t, grants{"alice": {"a"}}, 10, newObject("a", "1", 5), newObject("b", "2", 6))
+	first := *v.access.Load()
+	require.Empty(t, v.history.entries, "the first fill is no change")
+
+	a7 := newObject("a", "1", 17)
+	v.Upsert(a7)
+	v.Bookmark("18")
+	second := grants{"alice": {"b"}}
+	v.AccessChanged(&second, []string{"a", "b"}, []string{"root"})
+	clock.Step(time.Second)
+	v.Delete(newObject("a", "1", 19))
+	v.Delete(newObject("missing", "9", 20))
+	v.Replace([]*object{newObject("b", "2", 6), newObject("c", "3", 21)}, "22")
+	v.Upsert(newObject("d", "4", 3)) // older than the view: its revision must not fall
+	v.Upsert(&object{})              // without a revision
+	checkLog(t, v)
+
+	type entry struct {
+		Sequence, ResourceVersion uint64
+		Before, After             string
+		Names, Every              []string
+		AccessBefore, AccessAfter bool // whether it is the second
+		Age                       time.Duration
+	}
+	text := func(e *Element[*object]) string {
+		if e == nil {
+			return ""
+		}
+		return describe(e.Object)
+	}
+	var got []entry
+	for _, e := range v.history.entries {
+		got = append(got, entry{
+			e.Sequence, e.ResourceVersion, text(e.Before), text(e.After), e.Names, e.Every,
+			e.AccessBefore != first, e.AccessAfter != first, clock.Since(e.Recorded),
+		})
+	}
+	want := []entry{
+		{Sequence: 0, ResourceVersion: 17, Before: "a uid=1 rv=5", After: "a uid=1 rv=17", Age: time.Second},
+		{Sequence: 1, ResourceVersion: 18, Names: []string{"a", "b"}, Every: []string{"root"}, AccessAfter: true, Age: time.Second},
+		{Sequence: 2, ResourceVersion: 19, Before: "a uid=1 rv=17", AccessBefore: true, AccessAfter: true},
+		{Sequence: 3, ResourceVersion: 22, After: "c uid=3 rv=21", AccessBefore: true, AccessAfter: true},
+		{Sequence: 4, ResourceVersion: 22, After: "d uid=4 rv=3", AccessBefore: true, AccessAfter: true},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("log (-want +got):\n%s", diff)
+	}
+}
+
+// A relist that differs in nothing but the revision is not logged.
+func TestReplaceLogsWhatDiffers(t *testing.T) {
+	t.Parallel()
+	a, b, c := newObject("a", "1", 5), newObject("b", "2", 6), newObject("c", "3", 7)
+	tests := map[string]struct {
+		given           []*object
+		resourceVersion uint64
+		want            []string
+	}{
+		"nothing":        {given: []*object{c, a, b}, resourceVersion: 20},
+		"other pointers": {given: []*object{newObject("a", "1", 5), newObject("b", "2", 6), newObject("c", "3", 7)}, resourceVersion: 20},
+		"deleted":        {given: []*object{b}, resourceVersion: 20, want: []string{"-a", "-c"}},
+		"updated":        {given: []*object{a, newObject("b", "2", 16), c}, resourceVersion: 20, want: []string{"-b+b"}},
+		"recreated":      {given: []*object{a, newObject("b", "4", 16), c}, resourceVersion: 20, want: []string{"-b", "+b"}},
+		"same revision":  {given: []*object{a, b, newObject("c", "4", 7)}, resourceVersion: 20, want: []string{"-c", "+c"}},
+		"created":        {given: []*object{a, newObject("aa", "4", 16), b, c}, resourceVersion: 10, want: []string{"+aa"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			v, _ := newTestView(t, grants{}, 10, a, b, c)
+			v.Replace(tt.given, revision(tt.resourceVersion))
+			var got []string
+			for _, e := range v.history.entries {
+				text := ""
+				if e.Before != nil {
+					text += "-" + e.Before.Name
+				}
+				if e.After != nil {
+					text += "+" + e.After.Name
+				}
+				got = append(got, text)
+				assert.Equal(t, tt.resourceVersion, e.ResourceVersion)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("entries (-want +got):\n%s", diff)
+			}
+			assert.Equal(t, tt.resourceVersion, v.snapshot.Load().resourceVersion)
+			checkLog(t, v)
+		})
+	}
+}
+
+func TestRevisionNeverFalls(t *testing.T) {
+	t.Parallel()
+	v, _ := newTestView(t, grants{}, 10)
+	for _, step := range []struct {
+		bookmark string
+		want     uint64
+	}{{"9", 10}, {"10", 10}, {"12", 12}, {"11", 12}, {"", 12}, {"0", 12}, {"-20", 12}, {"x", 12}} {
+		v.Bookmark(step.bookmark)
+		assert.Equal(t, step.want, v.snapshot.Load().resourceVersion, "after bookmark %q", step.bookmark)
+	}
+	assert.Empty(t, v.history.entries)
+}
+
+// A list at a lower revision is that of an API server restored from a backup:
+// what was known of the later revisions is of no use.
+func TestReplaceBackInTime(t *testing.T) {
+	t.Parallel()
+	v, _ := newTestView(t, grants{"root": {"*"}}, 10, newObject("a", "1", 5))
+	v.Upsert(newObject("b", "2", 30))
+	next := v.history.next
+	v.Replace([]*object{newObject("a", "1", 5), newObject("c", "3", 19)}, "20")
+
+	assert.Empty(t, v.history.entries)
+	assert.Equal(t, uint64(20), v.history.base.resourceVersion)
+	assert.Equal(t, next, v.history.next, "sequences go on")
+	list, err := v.List(t.Context(), []string{"root"}, ListOptions{})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"a", "c"}, namesOf(list.Items))
+	assert.Equal(t, uint64(20), list.ResourceVersion)
+	v.Upsert(newObject("d", "4", 21))
+	assert.Equal(t, []string{"a", "c", "d"}, slices.Sorted(maps.Keys(contentOf(v.snapshot.Load()))))
+	checkLog(t, v)
+}
+
+func TestHistoryForgetsByAge(t *testing.T) {
+	t.Parallel()
+	v, clock := newTestView(t, grants{}, 10)
+	v.Upsert(newObject("a", "1", 11)) // at 0 s
+	clock.Step(historyAge / 2)
+	v.Upsert(newObject("a", "1", 12)) // at 100 s
+	clock.Step(historyAge / 2)
+	v.Bookmark("13") // at 200 s: the first entry is as old as one may be
+	require.Len(t, v.history.entries, 2)
+	require.Equal(t, uint64(10), v.history.base.resourceVersion)
+
+	clock.Step(1)
+	v.Bookmark("14")
+	require.Len(t, v.history.entries, 1)
+	require.Equal(t, uint64(11), v.history.base.resourceVersion)
+	_, known := v.history.at(10)
+	require.False(t, known)
+	at11, known := v.history.at(11)
+	require.True(t, known)
+	require.Equal(t, "11", contentOf(at11)["a"].ResourceVersion)
+
+	clock.Step(historyAge)
+	v.Upsert(newObject("a", "1", 15)) // a change forgets, too
+	require.Len(t, v.history.entries, 1)
+	require.Equal(t, uint64(12), v.history.base.resourceVersion)
+	checkLog(t, v)
+
+	clock.Step(historyAge + 1)
+	v.Bookmark("16")
+	require.Nil(t, v.history.entries, "a quiet view keeps no array")
+	require.Equal(t, uint64(15), v.history.base.resourceVersion)
+	at16, known := v.history.at(16)
+	require.True(t, known)
+	require.Equal(t, "15", contentOf(at16)["a"].ResourceVersion)
+}
+
+func TestHistoryForgetsByCapacity(t *testing.T) {
+	t.Parallel()
+	v, _ := newTestView(t, grants{}, 10)
+	for i := range uint64(historyCapacity) {
+		v.Upsert(newObject("a", "1", 11+i))
+	}
+	require.Len(t, v.history.entries, historyCapacity)
+	require.Equal(t, uint64(10), v.history.base.resourceVersion)
+
+	v.Upsert(newObject("a", "1", 11+historyCapacity))
+	require.Len(t, v.history.entries, historyCapacity)
+	require.Equal(t, uint64(11), v.history.base.resourceVersion)
+	require.Equal(t, uint64(1), v.history.entries[0].Sequence)
+	require.Equal(t, uint64(historyCapacity), v.history.entries[historyCapacity-1].Sequence)
+	_, known := v.history.at(10)
+	require.False(t, known)
+	first, known := v.history.at(12)
+	require.True(t, known)
+	require.Equal(t, "12", contentOf(first)["a"].ResourceVersion)
+}
+
+// What was forgotten must not be kept alive by the array that held it.
+func TestHistoryReleasesMemory(t *testing.T) {
+	t.Parallel()
+	v, clock := newTestView(t, grants{}, 10)
+	freed := make(chan string, 1)
+	func() {
+		old := newObject("a", "1", 11)
+		runtime.AddCleanup(old, func(resourceVersion string) { freed <- resourceVersion }, "11")
+		v.Upsert(old)
+	}()
+	clock.Step(time.Second)
+	for i := range uint64(4) {
+		v.Upsert(newObject("a", "1", 12+i))
+	}
+	runtime.GC()
+	select {
+	case <-freed:
+		t.Fatal("forgotten too early")
+	default:
+	}
+	clock.Step(time.Second)
+	v.Upsert(newObject("a", "1", 20))
+	// The entries that hold it go, as After and as Before; the last one stays.
+	clock.Step(historyAge)
+	v.Bookmark("21")
+	require.Len(t, v.history.entries, 1)
+	require.Eventually(t, func() bool {
+		runtime.GC()
+		select {
+		case <-freed:
+			return true
+		default:
+			return false
+		}
+	}, 10*time.Second, time.Millisecond)
+	runtime.KeepAlive(v)
+}

@@ -1,0 +1,81 @@
+// Copyright The Capsule Tenancy Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"time"
+
+	"k8s.io/client-go/rest"
+)
+
+// client is one that asks: its connection, HTTP/2, is its own.
+type client struct {
+	http   *http.Client
+	host   string
+	header http.Header
+}
+
+// newClient returns a client that sends the header with each request.
+func newClient(config *rest.Config, header http.Header) (*client, error) {
+	config = rest.CopyConfig(config)
+	// Clients of equal configs share a transport, unless they cannot be compared
+	// because of a function. This one also keeps out a proxy of the environment.
+	config.Proxy = func(*http.Request) (*url.URL, error) { return nil, nil }
+	httpClient, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("create client: %w", err)
+	}
+	return &client{http: httpClient, host: config.Host, header: header}, nil
+}
+
+// question is a request to be sent.
+type question struct {
+	target, accept string
+}
+
+// answer is what came back. The body is where the caller wanted it.
+type answer struct {
+	// elapsed is from sending the request to the end of the body.
+	elapsed     time.Duration
+	contentType string
+	// size is that of the body, after decompression if it was compressed.
+	size int64
+	gzip bool
+}
+
+// ask sends a request and copies the body of the answer, which has to be a 200.
+func (c *client) ask(ctx context.Context, q question, body io.Writer) (answer, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.host+q.target, nil) //nolint:gosec // a server of this run
+	if err != nil {
+		return answer{}, fmt.Errorf("create request: %w", err)
+	}
+	maps.Copy(request.Header, c.header)
+	request.Header.Set("Accept", q.accept)
+
+	start := time.Now()
+	response, err := c.http.Do(request) //nolint:gosec // a server of this run
+	if err != nil {
+		return answer{}, fmt.Errorf("ask: %w", err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		text, readErr := io.ReadAll(io.LimitReader(response.Body, 1024))
+		return answer{}, errors.Join(fmt.Errorf("ask %s: %s: %s", q.target, response.Status, text), readErr)
+	}
+	size, err := io.Copy(body, response.Body)
+	if err != nil {
+		return answer{}, fmt.Errorf("read answer to %s: %w", q.target, err)
+	}
+	return answer{
+		elapsed: time.Since(start), size: size, gzip: response.Uncompressed,
+		contentType: response.Header.Get("Content-Type"),
+	}, nil
+}

@@ -1,0 +1,117 @@
+// Copyright The Capsule Tenancy Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// variant is one way to ask for the same.
+type variant struct {
+	name    string
+	clients []*client
+	// question returns the n-th request of a block, and the names that the answer
+	// has to hold.
+	question func(n int) (question, []string)
+}
+
+// contest is what variants are compared in. The baseline is one of them.
+type contest struct {
+	Measurement string
+	// Of says what is asked for, as in "json".
+	Of       string
+	Clients  int
+	Baseline string
+	variants []variant
+}
+
+// block is what one variant did in one round.
+type block struct {
+	// millis are the latencies of all requests.
+	millis    []float64
+	perSecond float64
+	size      int64
+	gzip      bool
+}
+
+// run lets the contests take place in several rounds. In a round every variant has
+// one block; the first one in a round is another one in the next.
+func (e *environment) run(ctx context.Context, contests []contest) ([]comparison, error) {
+	blocks := make([]map[string][]block, len(contests))
+	for i := range blocks {
+		blocks[i] = map[string][]block{}
+	}
+	for round := range e.options.Rounds {
+		progress("%s: round %d of %d", contests[0].Measurement, round+1, e.options.Rounds)
+		for i, c := range contests {
+			for _, v := range rotate(c.variants, round) {
+				b, err := v.block(ctx, v.clients[:c.Clients], e.options.Requests)
+				if err != nil {
+					return nil, fmt.Errorf("%s, %s, %d clients: %w", c.Of, v.name, c.Clients, err)
+				}
+				blocks[i][v.name] = append(blocks[i][v.name], b)
+			}
+		}
+	}
+	comparisons := make([]comparison, len(contests))
+	for i, c := range contests {
+		comparisons[i] = c.compare(blocks[i])
+	}
+	return comparisons, nil
+}
+
+// rotate returns the elements from the n-th on, counted round and round.
+func rotate[T any](elements []T, n int) []T {
+	n %= len(elements)
+	return slices.Concat(elements[n:], elements[:n])
+}
+
+// block checks an answer to every client, untimed, and then times requests.
+func (v variant) block(ctx context.Context, clients []*client, requests int) (block, error) {
+	var b block
+	for n, c := range clients {
+		q, want := v.question(n)
+		got, err := c.check(ctx, q, want)
+		if err != nil {
+			return b, err
+		}
+		b.size, b.gzip = got.size, got.gzip
+	}
+	// What this process has left behind is not the next one's to clean up.
+	runtime.GC()
+
+	millis := make([][]float64, len(clients))
+	group, ctx := errgroup.WithContext(ctx)
+	start := time.Now()
+	for number, c := range clients {
+		group.Go(func() error {
+			own := make([]float64, 0, requests)
+			for i := range requests {
+				// Clients that ask at the same time ask for different names.
+				q, _ := v.question(i*len(clients) + number)
+				got, err := c.ask(ctx, q, io.Discard)
+				if err != nil {
+					return err
+				}
+				own = append(own, got.elapsed.Seconds()*1000)
+			}
+			millis[number] = own
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return b, err
+	}
+	elapsed := time.Since(start)
+	b.millis = slices.Concat(millis...)
+	b.perSecond = float64(len(b.millis)) / elapsed.Seconds()
+	return b, nil
+}

@@ -1,0 +1,129 @@
+// Copyright The Capsule Tenancy Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"tenancy.capsule.io/test/framework"
+)
+
+const (
+	// alice owns the tenant that is measured.
+	alice       = "alice"
+	tenantGroup = "capsule.clastix.io"
+)
+
+// environment is the running system and those who ask it.
+type environment struct {
+	options options
+	system  *framework.System
+	dir     string
+	// ours is set if the directory was made for this run.
+	ours bool
+
+	admin kubernetes.Interface
+	// visible are the names that alice sees, in order.
+	visible []string
+	// asAlice and asAdmin ask kube-apiserver; asProxy asks tenancy-apiserver for
+	// alice as kube-apiserver does. There are as many as ever ask at once.
+	asAlice, asAdmin, asProxy []*client
+}
+
+// newEnvironment starts a system. After an error nothing runs.
+func newEnvironment(ctx context.Context, o options) (*environment, error) {
+	e := &environment{options: o, dir: o.dir, visible: namesOf(namespacesOf(o)[:o.Visible])}
+	if err := e.makeDir(); err != nil {
+		return nil, err
+	}
+	progress("Starting a control plane and tenancy-apiserver in %s", e.dir)
+	var err error
+	e.system, err = framework.Start(ctx, framework.Options{Dir: e.dir, Server: "bin/tenancy-apiserver"})
+	if err != nil {
+		return nil, fmt.Errorf("start system, its logs are in %s: %w", e.dir, err)
+	}
+	if err := e.connect(); err != nil {
+		return nil, errors.Join(err, e.close(true))
+	}
+	return e, nil
+}
+
+func (e *environment) makeDir() (err error) {
+	if e.dir == "" {
+		e.ours = true
+		e.dir, err = os.MkdirTemp("", "tenancy-bench-")
+		return err
+	}
+	if _, err := os.Stat(e.dir); errors.Is(err, fs.ErrNotExist) {
+		e.ours = true
+	}
+	return os.MkdirAll(e.dir, 0o700)
+}
+
+// close stops the system and removes its state unless somebody may want it.
+func (e *environment) close(failed bool) error {
+	err := e.system.Stop()
+	if !e.ours || e.options.keep || failed || err != nil {
+		progress("The state is in %s", e.dir)
+		return err
+	}
+	return os.RemoveAll(e.dir)
+}
+
+// connect makes the clients.
+func (e *environment) connect() error {
+	adminConfig, err := e.system.ControlPlane.AdminConfig()
+	if err != nil {
+		return err
+	}
+	aliceConfig, err := e.system.ControlPlane.RESTConfig(alice, tenantGroup)
+	if err != nil {
+		return err
+	}
+	cert, key, _ := e.system.ControlPlane.FrontProxyFiles()
+	proxyConfig := &rest.Config{Host: e.system.URL, TLSClientConfig: rest.TLSClientConfig{
+		CAData: e.system.ControlPlane.CACert(), CertFile: cert, KeyFile: key,
+	}}
+	for range slices.Max(e.options.Clients) {
+		for _, c := range []struct {
+			clients *[]*client
+			config  *rest.Config
+			header  http.Header
+		}{
+			{&e.asAdmin, adminConfig, nil},
+			{&e.asAlice, aliceConfig, nil},
+			{&e.asProxy, proxyConfig, http.Header{
+				"X-Remote-User":  {alice},
+				"X-Remote-Group": {tenantGroup, "system:authenticated"},
+			}},
+		} {
+			client, err := newClient(c.config, c.header)
+			if err != nil {
+				return err
+			}
+			*c.clients = append(*c.clients, client)
+		}
+	}
+	seeding := rest.CopyConfig(adminConfig)
+	seeding.ContentType = runtime.ContentTypeProtobuf
+	// Versions are in JSON only.
+	seeding.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	e.admin, err = kubernetes.NewForConfig(seeding)
+	return err
+}
+
+// progress says what is being done, apart from the results.
+func progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, format+"\n", args...)
+}

@@ -1,0 +1,119 @@
+// Copyright The Capsule Tenancy Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+)
+
+// report is everything that a run found out.
+type report struct {
+	Options     options      `json:"options"`
+	Machine     machine      `json:"machine"`
+	Comparisons []comparison `json:"comparisons"`
+	Targets     []target     `json:"targets"`
+}
+
+// target is a figure of the performance budget and what was measured of it.
+type target struct {
+	What string `json:"what"`
+	// Limit is the most, or if AtLeast is set the least, that Measured may be at
+	// the median of the rounds.
+	Limit    float64 `json:"limit"`
+	AtLeast  bool    `json:"atLeast"`
+	Unit     string  `json:"unit"`
+	Measured spread  `json:"measured"`
+	Met      bool    `json:"met"`
+}
+
+func atMost(what string, limit float64, unit string, measured spread) target {
+	return target{What: what, Limit: limit, Unit: unit, Measured: measured, Met: measured.Median <= limit}
+}
+
+func atLeast(what string, limit float64, unit string, measured spread) target {
+	return target{What: what, Limit: limit, AtLeast: true, Unit: unit, Measured: measured, Met: measured.Median >= limit}
+}
+
+// of returns the result of a variant.
+func (c comparison) of(variant string) result {
+	for _, r := range c.Results {
+		if r.Variant == variant {
+			return r
+		}
+	}
+	return result{}
+}
+
+// write writes the report as JSON.
+func (r *report) write(file string) error {
+	data, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode results: %w", err)
+	}
+	if err := os.WriteFile(file, append(data, '\n'), 0o600); err != nil {
+		return fmt.Errorf("write results: %w", err)
+	}
+	return nil
+}
+
+// print writes the report as tables.
+func (r *report) print(w io.Writer) error {
+	out := &printer{w: w}
+	m, o := r.Machine, r.Options
+	out.linef("machine     %s, %d cores, Linux %s; %s; kube-apiserver %s", m.CPU, m.Cores, m.Kernel, m.Go, m.KubeAPIServer)
+	out.linef("load        %s before, %s after", m.LoadBefore, m.LoadAfter)
+	out.linef("cluster     %d namespaces of %d tenants, %d of them visible", o.Namespaces, o.Tenants, o.Visible)
+	out.linef("requests    %d rounds of %d for each client; clients offer gzip, as client-go does", o.Rounds, o.Requests)
+	out.linef("")
+	out.table(func(table *printer) {
+		table.linef("\tof\tclients\tvariant\tmedian ms\tp99 ms\treq/s\tx latency\tx req/s\t+ ms\tbytes\tgzip")
+		for _, c := range r.Comparisons {
+			for _, v := range c.Results {
+				table.linef("%s\t%s\t%d\t%s\t%.2f\t%.2f\t%.0f\t%.2f\t%.2f\t%+.2f\t%d\t%t", c.Measurement, c.Of, c.Clients, v.Variant,
+					v.MedianMillis, v.P99Millis, v.RequestsPerSecond, v.LatencyRatio.Median, v.ThroughputRatio.Median, v.MillisDifference.Median, v.Bytes, v.Gzip)
+			}
+			table.linef("\t\t\t\t\t\t\t\t\t\t\t")
+		}
+	})
+	out.linef("x and + compare with the native row (resourceVersion=0 in LIST) of the same round; median of the rounds.")
+	out.linef("")
+	out.table(func(table *printer) {
+		table.linef("target\tlimit\tmeasured\trounds\t")
+		for _, t := range r.Targets {
+			limit, verdict := "<=", "MISSED"
+			if t.AtLeast {
+				limit = ">="
+			}
+			if t.Met {
+				verdict = "met"
+			}
+			table.linef("%s\t%s %.2f %s\t%.2f %s\t%.2f to %.2f\t%s", t.What, limit, t.Limit, t.Unit, t.Measured.Median, t.Unit, t.Measured.Min, t.Measured.Max, verdict)
+		}
+	})
+	return out.err
+}
+
+// printer remembers the first error.
+type printer struct {
+	w   io.Writer
+	err error
+}
+
+func (p *printer) linef(format string, args ...any) {
+	_, err := fmt.Fprintf(p.w, format+"\n", args...)
+	p.err = errors.Join(p.err, err)
+}
+
+// table aligns the columns of what f prints.
+func (p *printer) table(f func(*printer)) {
+	tab := tabwriter.NewWriter(p.w, 0, 0, 2, ' ', 0)
+	inner := &printer{w: tab}
+	f(inner)
+	p.err = errors.Join(p.err, inner.err, tab.Flush())
+}
