@@ -65,7 +65,7 @@ $(GOTESTSUM): hack/tools/go.mod
 # The targets that run Go tests, with the race detector. Each leaves its events
 # in bin/test/, from which test-summary counts them all.
 define gotestsum
-@mkdir -p bin/test
+@mkdir -p bin/test && rm -f bin/test/$(1).json
 $(GOTESTSUM) --format pkgname-and-test-fails --format-hide-empty-pkg --jsonfile bin/test/$(1).json -- -race $(2) $(TESTFLAGS) $(3)
 endef
 

@@ -4,10 +4,12 @@
 package apiserver
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 
 	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/authenticatorfactory"
 	"k8s.io/apiserver/pkg/authentication/user"
 )
 
@@ -37,6 +39,54 @@ func noAnonymous(delegate authenticator.Request) authenticator.Request {
 func isHealthPath(path string) bool {
 	for _, health := range healthPaths {
 		if path == health || strings.HasPrefix(path, health+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// requestHeaderGuard watches over who may speak for users. The cluster's
+// configuration of that may change while the server runs.
+type requestHeaderGuard struct {
+	config   *authenticatorfactory.RequestHeaderConfig
+	allowAny bool
+}
+
+var (
+	errNoRequestHeader = errors.New("no request-header authentication: the API server could not pass users on; " +
+		"see the ConfigMap kube-system/extension-apiserver-authentication or set --requestheader-client-ca-file")
+	errAnyRequestHeaderName = errors.New("requestheader-allowed-names is empty: every certificate of the request-header CA could speak for every user; " +
+		"set --requestheader-allowed-names on kube-apiserver, or --allow-any-requestheader-name here if that CA signs nothing else")
+)
+
+// check returns an error while the configuration is not safe: any certificate of
+// the front proxy's CA, often the cluster's own, could speak for any user.
+func (g requestHeaderGuard) check() error {
+	if g.config == nil {
+		return errNoRequestHeader
+	}
+	if len(g.config.AllowedClientNames.Value()) == 0 && !g.allowAny {
+		return errAnyRequestHeaderName
+	}
+	return nil
+}
+
+// protect rejects requests that speak for a user while the configuration is not safe.
+func (g requestHeaderGuard) protect(delegate authenticator.Request) authenticator.Request {
+	return authenticator.RequestFunc(func(req *http.Request) (*authenticator.Response, bool, error) {
+		if err := g.check(); err != nil && g.speaksForUser(req) {
+			return nil, false, err
+		}
+		return delegate.AuthenticateRequest(req)
+	})
+}
+
+func (g requestHeaderGuard) speaksForUser(req *http.Request) bool {
+	if g.config == nil {
+		return false
+	}
+	for _, header := range g.config.UsernameHeaders.Value() {
+		if req.Header.Get(header) != "" {
 			return true
 		}
 	}

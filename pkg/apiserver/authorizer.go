@@ -5,9 +5,10 @@ package apiserver
 
 import (
 	"context"
-	"slices"
 
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/klog/v2"
 
 	"tenancy.capsule.io/apis/tenancy/v1alpha1"
 	"tenancy.capsule.io/pkg/access"
@@ -34,9 +35,15 @@ func coarseQuestions() []access.Question {
 // authorizer behind it, as is everything while ready returns an error. What a
 // user sees in the view is decided by the view.
 func newViewAuthorizer(index *access.Index, ready func() error) authorizer.Authorizer {
-	return authorizer.AuthorizerFunc(func(_ context.Context, attributes authorizer.Attributes) (authorizer.Decision, string, error) {
+	known := sets.New(coarseQuestions()...)
+	return authorizer.AuthorizerFunc(func(ctx context.Context, attributes authorizer.Attributes) (authorizer.Decision, string, error) {
 		question, ok := coarseQuestion(attributes)
-		if !ok || ready() != nil {
+		if !ok || !known.Has(question) {
+			return authorizer.DecisionNoOpinion, "", nil
+		}
+		if err := ready(); err != nil {
+			klog.FromContext(ctx).V(4).Info("Not answering from the access index", "reason", err)
+			// No reason: it would be told to users whom the next authorizer refuses.
 			return authorizer.DecisionNoOpinion, "", nil
 		}
 		snapshot := index.Snapshot(question)
@@ -54,6 +61,5 @@ func coarseQuestion(attributes authorizer.Attributes) (access.Question, bool) {
 		attributes.GetSubresource() != "" || attributes.GetNamespace() != "" {
 		return access.Question{}, false
 	}
-	question := access.Question{Verb: attributes.GetVerb(), Resource: v1alpha1.Resource(attributes.GetResource())}
-	return question, slices.Contains(coarseQuestions(), question)
+	return access.Question{Verb: attributes.GetVerb(), Resource: v1alpha1.Resource(attributes.GetResource())}, true
 }

@@ -4,7 +4,6 @@
 package apiserver
 
 import (
-	"errors"
 	"fmt"
 
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
@@ -51,6 +50,7 @@ type completedConfig struct {
 	extra   *ExtraConfig
 	index   *access.Index
 	feeds   []*feed.Feed
+	guard   requestHeaderGuard
 }
 
 // CompletedConfig is a Config that is ready to make a server. It cannot be made
@@ -63,12 +63,13 @@ type CompletedConfig struct {
 // delegated ones. It returns an error if the cluster's configuration of request
 // headers is not safe.
 func (c *Config) Complete() (CompletedConfig, error) {
-	if err := c.checkRequestHeader(); err != nil {
+	guard := requestHeaderGuard{config: c.Generic.Authentication.RequestHeaderConfig, allowAny: c.Extra.AllowAnyRequestHeaderName}
+	if err := guard.check(); err != nil {
 		return CompletedConfig{}, err
 	}
 	index := access.NewIndex(append(registry.Questions(), coarseQuestions()...)...)
 	feeds := index.Feeds(c.Extra.Client, c.Extra.Clock)
-	completed := &completedConfig{extra: &c.Extra, index: index, feeds: feeds}
+	completed := &completedConfig{extra: &c.Extra, index: index, feeds: feeds, guard: guard}
 
 	authorizer, err := union.New(
 		union.NamedAuthorizer{AuthorizerName: "tenancy.capsule.io/access-index", Authorizer: newViewAuthorizer(index, completed.accessReady)},
@@ -78,25 +79,9 @@ func (c *Config) Complete() (CompletedConfig, error) {
 		return CompletedConfig{}, fmt.Errorf("compose authorizers: %w", err)
 	}
 	c.Generic.Authorization.Authorizer = authorizer
-	c.Generic.Authentication.Authenticator = noAnonymous(c.Generic.Authentication.Authenticator)
+	c.Generic.Authentication.Authenticator = guard.protect(noAnonymous(c.Generic.Authentication.Authenticator))
 	completed.generic = c.Generic.Complete(nil)
 	return CompletedConfig{completed}, nil
-}
-
-// checkRequestHeader refuses a front-proxy configuration under which any
-// certificate of the front proxy's CA, often the cluster's own, could speak for
-// any user.
-func (c *Config) checkRequestHeader() error {
-	requestHeader := c.Generic.Authentication.RequestHeaderConfig
-	if requestHeader == nil {
-		return errors.New("no request-header authentication: the API server could not pass users on; " +
-			"see the ConfigMap kube-system/extension-apiserver-authentication or set --requestheader-client-ca-file")
-	}
-	if len(requestHeader.AllowedClientNames.Value()) == 0 && !c.Extra.AllowAnyRequestHeaderName {
-		return errors.New("requestheader-allowed-names is empty: every certificate of the request-header CA could speak for every user; " +
-			"set --requestheader-allowed-names on kube-apiserver, or --allow-any-requestheader-name here if that CA signs nothing else")
-	}
-	return nil
 }
 
 // accessReady returns nil if the index is complete and current.

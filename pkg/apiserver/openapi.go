@@ -28,7 +28,7 @@ func applyOpenAPI(c *genericapiserver.Config) {
 	c.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(openapi.GetOpenAPIDefinitions, namer)
 	c.OpenAPIConfig.GetDefinitionName = ownKindsOnly(c.OpenAPIConfig.GetDefinitionName)
 	c.OpenAPIV3Config.GetDefinitionName = ownKindsOnly(c.OpenAPIV3Config.GetDefinitionName)
-	release := strings.SplitN(version.Get().String(), "-", 2)[0]
+	release, _, _ := strings.Cut(version.Get().String(), "-")
 	c.OpenAPIConfig.Info.Title, c.OpenAPIConfig.Info.Version = openAPITitle, release
 	c.OpenAPIV3Config.Info.Title, c.OpenAPIV3Config.Info.Version = openAPITitle, release
 }

@@ -7,14 +7,13 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"sync"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/healthz"
-	"k8s.io/component-base/metrics/legacyregistry"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/klog/v2"
 
 	"tenancy.capsule.io/apis/tenancy/v1alpha1"
@@ -27,6 +26,7 @@ import (
 type Server struct {
 	generic *genericapiserver.GenericAPIServer
 	feeds   []*feed.Feed
+	client  kubernetes.Interface
 }
 
 // New returns a server that serves every view. It is not ready until the views
@@ -51,15 +51,14 @@ func (c CompletedConfig) New() (*Server, error) {
 	if err := generic.InstallAPIGroup(&group); err != nil {
 		return nil, fmt.Errorf("install %s: %w", v1alpha1.SchemeGroupVersion, err)
 	}
-	s := &Server{generic: generic, feeds: c.feeds}
+	s := &Server{generic: generic, feeds: c.feeds, client: c.extra.Client}
 	for _, v := range views {
 		s.feeds = append(s.feeds, v.Feed)
 	}
-	if err := s.addChecks(); err != nil {
+	if err := s.addChecks(c.guard); err != nil {
 		return nil, err
 	}
-	metrics.Register()
-	legacyregistry.CustomMustRegister(metrics.NewCollector(stateOf(s.feeds, views)))
+	metrics.Register(stateOf(s.feeds, views))
 	return s, generic.AddPostStartHook("start-feeds", s.startFeeds)
 }
 
@@ -69,9 +68,13 @@ func (s *Server) Run(ctx context.Context) error {
 	return s.generic.PrepareRun().RunWithContext(ctx)
 }
 
-// addChecks makes readiness depend on every feed: a server that has not read, or
-// no longer hears from, the API server must not be asked.
-func (s *Server) addChecks() error {
+// addChecks makes readiness depend on every feed, a server that has not read, or
+// no longer hears from, the API server must not be asked, and on a configuration
+// under which it can trust whom the API server speaks for.
+func (s *Server) addChecks(guard requestHeaderGuard) error {
+	if err := s.generic.AddReadyzChecks(healthz.NamedCheck("request-header", func(*http.Request) error { return guard.check() })); err != nil {
+		return fmt.Errorf("add readiness check: %w", err)
+	}
 	for _, f := range s.feeds {
 		check := healthz.NamedCheck("feed-"+f.Name(), func(*http.Request) error { return f.Check() })
 		if err := s.generic.AddReadyzChecks(check); err != nil {
@@ -81,12 +84,13 @@ func (s *Server) addChecks() error {
 	return nil
 }
 
-// startFeeds runs the feeds until the server has drained.
+// startFeeds runs the feeds until the server stops: after it has drained, if it
+// sends Retry-After while it does (--shutdown-send-retry-after, the default).
 func (s *Server) startFeeds(hook genericapiserver.PostStartHookContext) error {
 	klog.FromContext(hook).Info("Reading objects and RBAC", "feeds", len(s.feeds))
-	var running sync.WaitGroup
+	go warnOfNewerCluster(hook, s.client.Discovery())
 	for _, f := range s.feeds {
-		running.Go(func() { f.Run(hook) })
+		go f.Run(hook)
 	}
 	return nil
 }

@@ -4,14 +4,12 @@
 package registry
 
 import (
-	"context"
-
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
 
 	"tenancy.capsule.io/apis/tenancy/v1alpha1"
 	"tenancy.capsule.io/pkg/internal/feed"
@@ -20,11 +18,8 @@ import (
 var namespaces = definition[v1alpha1.TenantNamespace, *v1alpha1.TenantNamespace, *corev1.Namespace]{
 	plural: "tenantnamespaces", singular: "tenantnamespace", shortName: "tns", kind: "TenantNamespace",
 	native: schema.GroupResource{Resource: "namespaces"},
-	list: func(c kubernetes.Interface) func(context.Context, metav1.ListOptions) (runtime.Object, error) {
-		return feed.Lister(c.CoreV1().Namespaces().List)
-	},
-	watch: func(c kubernetes.Interface) func(context.Context, metav1.ListOptions) (watch.Interface, error) {
-		return c.CoreV1().Namespaces().Watch
+	source: func(c kubernetes.Interface) cache.ListerWatcher {
+		return feed.Source(c, c.CoreV1().Namespaces().List, c.CoreV1().Namespaces().Watch)
 	},
 	fromNative: func(n *corev1.Namespace) *v1alpha1.TenantNamespace { return (*v1alpha1.TenantNamespace)(n) },
 	newList: func(m metav1.ListMeta, items []v1alpha1.TenantNamespace) runtime.Object {

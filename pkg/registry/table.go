@@ -4,7 +4,6 @@
 package registry
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,9 +11,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 
 	"tenancy.capsule.io/apis/tenancy/v1alpha1"
@@ -36,8 +35,7 @@ type definition[T any, P object[T], N feed.Object] struct {
 	plural, singular, shortName, kind string
 	// native is the resource that is read, and that RBAC must allow a user to get.
 	native schema.GroupResource
-	list   func(kubernetes.Interface) func(context.Context, metav1.ListOptions) (runtime.Object, error)
-	watch  func(kubernetes.Interface) func(context.Context, metav1.ListOptions) (watch.Interface, error)
+	source func(kubernetes.Interface) cache.ListerWatcher
 	// fromNative converts without a copy.
 	fromNative func(N) P
 	newList    func(metav1.ListMeta, []T) runtime.Object
@@ -153,7 +151,7 @@ func (d definition[T, P, N]) fieldLabels() []string {
 func (d definition[T, P, N]) install(deps Dependencies) View {
 	v := view.New[P, access.Subject](d.fieldsOf, deps.Index.Snapshot(d.question()), deps.Clock)
 	deps.Index.Subscribe(d.question(), func(c access.Change) { v.AccessChanged(c.After, c.Names, c.Every) })
-	f := feed.New(d.native.String(), d.list(deps.Client), d.watch(deps.Client), sink[T, P, N]{v, d.fromNative}, deps.Clock)
+	f := feed.New(d.native.String(), d.source(deps.Client), sink[T, P, N]{v, d.fromNative}, deps.Clock)
 	ready := func() error {
 		if err := deps.AccessReady(); err != nil {
 			return err

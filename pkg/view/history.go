@@ -49,20 +49,36 @@ type Entry[P metav1.Object, S comparable] struct {
 // history is the log of a view: its latest entries, oldest first, and the
 // content from which they started. The view's lock protects it.
 type history[P metav1.Object, S comparable] struct {
-	// base is the content before the first entry kept. Before its revision
-	// nothing is known.
+	// base is the content before the first entry kept.
 	base    *snapshot[P]
 	entries []Entry[P, S]
 	next    uint64
+	// gaps are the revisions that relists skipped.
+	gaps []gap
+	// oldest is the first revision of which the content is known.
+	oldest uint64
+}
+
+// gap says that the revisions after one and before another are not known.
+type gap struct {
+	after, before uint64
+	recorded      time.Time
 }
 
 func newHistory[P metav1.Object, S comparable](base *snapshot[P]) *history[P, S] {
-	return &history[P, S]{base: base}
+	return &history[P, S]{base: base, oldest: base.resourceVersion}
 }
 
 func (h *history[P, S]) reset(base *snapshot[P]) {
-	h.base = base
-	h.entries = nil
+	h.base, h.oldest = base, base.resourceVersion
+	h.entries, h.gaps = nil, nil
+}
+
+// gap notes that a relist skipped the revisions between two.
+func (h *history[P, S]) gap(after, before uint64, now time.Time) {
+	if before > after+1 {
+		h.gaps = append(h.gaps, gap{after: after, before: before, recorded: now})
+	}
 }
 
 func (h *history[P, S]) append(e Entry[P, S]) {
@@ -75,6 +91,10 @@ func (h *history[P, S]) append(e Entry[P, S]) {
 // prune forgets entries that are too old, and those that are too many with room
 // for more.
 func (h *history[P, S]) prune(now time.Time, room int) {
+	for len(h.gaps) > 0 && now.Sub(h.gaps[0].recorded) > historyAge {
+		h.oldest = max(h.oldest, h.gaps[0].before)
+		h.gaps = h.gaps[1:]
+	}
 	drop := max(0, len(h.entries)+room-historyCapacity)
 	for drop < len(h.entries) && now.Sub(h.entries[drop].Recorded) > historyAge {
 		drop++
@@ -83,6 +103,7 @@ func (h *history[P, S]) prune(now time.Time, room int) {
 		return
 	}
 	h.base = h.entries[drop-1].snapshot
+	h.oldest = max(h.oldest, h.base.resourceVersion)
 	clear(h.entries[:drop]) // what was dropped must not be kept alive by the array
 	h.entries = h.entries[drop:]
 	if len(h.entries) == 0 {
@@ -90,10 +111,15 @@ func (h *history[P, S]) prune(now time.Time, room int) {
 	}
 }
 
-// at returns the content at a revision, false if that is before all that is known.
+// at returns the content at a revision, false if it is not known.
 func (h *history[P, S]) at(resourceVersion uint64) (*snapshot[P], bool) {
-	if resourceVersion < h.base.resourceVersion {
+	if resourceVersion < h.oldest {
 		return nil, false
+	}
+	for _, g := range h.gaps {
+		if g.after < resourceVersion && resourceVersion < g.before {
+			return nil, false
+		}
 	}
 	after := sort.Search(len(h.entries), func(i int) bool { return h.entries[i].ResourceVersion > resourceVersion })
 	if after == 0 {

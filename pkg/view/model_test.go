@@ -48,6 +48,12 @@ type change struct {
 	resourceVersion uint64
 }
 
+// skip is what a relist did not see: the revisions between two.
+type skip struct {
+	at            time.Time
+	after, before uint64
+}
+
 // model is a view beside a naive account of all that ever happened.
 type model struct {
 	view  *testView
@@ -57,6 +63,7 @@ type model struct {
 	// history still reaches.
 	states    []state
 	log       []change
+	skipped   []skip
 	forgotten uint64
 	access    grants
 	pagings   []*paging
@@ -101,8 +108,12 @@ func (m *model) advance(resourceVersion uint64, content map[string]*object, chan
 }
 
 func (m *model) prune() {
+	for len(m.skipped) > 0 && m.clock.Now().Sub(m.skipped[0].at) > historyAge {
+		m.forgotten = max(m.forgotten, m.skipped[0].before)
+		m.skipped = m.skipped[1:]
+	}
 	for len(m.log) > 0 && m.clock.Now().Sub(m.log[0].at) > historyAge {
-		m.forgotten = m.log[0].resourceVersion
+		m.forgotten = max(m.forgotten, m.log[0].resourceVersion)
 		m.log = m.log[1:]
 	}
 }
@@ -168,7 +179,15 @@ func (m *model) relist(t *rapid.T) {
 		}
 	}
 	m.view.Replace(slices.Collect(maps.Values(next)), revision(resourceVersion))
+	m.skipped = append(m.skipped, skip{m.clock.Now(), m.present().resourceVersion, resourceVersion})
 	m.advance(resourceVersion, next, !maps.Equal(next, m.content()))
+}
+
+// unknown reports whether the view cannot know the content at a revision.
+func (m *model) unknown(resourceVersion uint64) bool {
+	return resourceVersion < m.forgotten || slices.ContainsFunc(m.skipped, func(s skip) bool {
+		return s.after < resourceVersion && resourceVersion < s.before
+	})
 }
 
 // replace begins again at a revision, as after a restore of the API server.
@@ -179,7 +198,7 @@ func (m *model) replace(t *rapid.T, resourceVersion uint64) {
 	}
 	m.view.Replace(slices.Collect(maps.Values(next)), revision(resourceVersion))
 	m.states = []state{{resourceVersion, next}}
-	m.log, m.pagings, m.forgotten = nil, nil, resourceVersion
+	m.log, m.pagings, m.skipped, m.forgotten = nil, nil, nil, resourceVersion
 }
 
 func (m *model) bookmark(t *rapid.T) {
@@ -281,9 +300,9 @@ func (m *model) listAt(t *rapid.T) {
 		o.ResourceVersionMatch, o.Limit = "", 100
 	}
 	list, err := m.view.List(t.Context(), readers, o)
-	if resourceVersion < m.forgotten {
+	if m.unknown(resourceVersion) {
 		if !apierrors.IsResourceExpired(err) {
-			t.Fatalf("list at %d, which is before %d: %v", resourceVersion, m.forgotten, err)
+			t.Fatalf("list at %d, which is not known: %v", resourceVersion, err)
 		}
 		return
 	}
@@ -332,7 +351,7 @@ func (m *model) continuePaging(t *rapid.T) {
 // the content of the first page.
 func (m *model) nextPage(t *rapid.T, p *paging) {
 	list, err := m.view.List(t.Context(), p.readers, p.options)
-	if p.options.Continue != "" && p.content.resourceVersion < m.forgotten {
+	if p.options.Continue != "" && m.unknown(p.content.resourceVersion) {
 		if !apierrors.IsResourceExpired(err) {
 			t.Fatalf("page at %d, which is before %d: %v", p.content.resourceVersion, m.forgotten, err)
 		}

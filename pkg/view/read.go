@@ -100,8 +100,9 @@ func (v *View[P, S]) List(ctx context.Context, subjects []S, o ListOptions) (Lis
 // walk calls yield with the matching elements of the content from from on, in
 // order, until it returns false.
 func (v *View[P, S]) walk(content *snapshot[P], subjects []S, from string, o ListOptions, yield func(*Element[P]) bool) {
-	// The access is newer than the content, and present is newer than both: what
-	// the access was granted for is in it.
+	// The access is newer than the content, so that what was revoked is not shown,
+	// and present is newer than both. Objects and RBAC still come by streams of
+	// their own: for moments, one may be ahead of the other.
 	access := *v.access.Load()
 	present := v.snapshot.Load()
 	every := access.Every(subjects)

@@ -5,6 +5,7 @@ package view
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"sync"
 	"sync/atomic"
@@ -136,6 +137,8 @@ func (v *View[P, S]) Replace(objects []P, version string) {
 		v.publishLocked(v.history.base)
 		return
 	}
+	// What happened since, and was undone again, is not known.
+	v.history.gap(previous.resourceVersion, resourceVersion, v.clock.Now())
 	last := previous
 	previous.tree.Ascend(func(before *Element[P]) bool {
 		if !next.Has(before) {
@@ -228,12 +231,21 @@ func (v *View[P, S]) publishLocked(s *snapshot[P]) {
 	}
 }
 
+// CheckRevision returns an error for a revision that the view cannot put in order.
+func (v *View[P, S]) CheckRevision(version string) error {
+	revision, err := storage.APIObjectVersioner{}.ParseResourceVersion(version)
+	if err == nil && revision == 0 {
+		err = errors.New("the revision is 0")
+	}
+	return err
+}
+
 func revisionOf(object metav1.Object) (uint64, bool) {
 	return parseRevision(object.GetResourceVersion())
 }
 
-// parseRevision returns the revision that the API server wrote. One that is no
-// number cannot be ordered, so what carries it is left out and reported.
+// parseRevision returns the revision that the API server wrote. What carries one
+// that CheckRevision refuses is left out and reported.
 func parseRevision(version string) (uint64, bool) {
 	revision, err := storage.APIObjectVersioner{}.ParseResourceVersion(version)
 	if err != nil || revision == 0 {

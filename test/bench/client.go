@@ -13,14 +13,16 @@ import (
 	"net/url"
 	"time"
 
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 )
 
 // client is one that asks: its connection, HTTP/2, is its own.
 type client struct {
-	http   *http.Client
-	host   string
-	header http.Header
+	http    *http.Client
+	host    string
+	header  http.Header
+	decoder runtime.Decoder
 }
 
 // newClient returns a client that sends the header with each request.
@@ -33,7 +35,11 @@ func newClient(config *rest.Config, header http.Header) (*client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create client: %w", err)
 	}
-	return &client{http: httpClient, host: config.Host, header: header}, nil
+	decoder, err := newDecoder()
+	if err != nil {
+		return nil, fmt.Errorf("create decoder: %w", err)
+	}
+	return &client{http: httpClient, host: config.Host, header: header, decoder: decoder}, nil
 }
 
 // question is a request to be sent.

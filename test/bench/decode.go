@@ -38,11 +38,7 @@ func (c *client) check(ctx context.Context, q question, want []string) (answer, 
 	if mediaType, _, _ := strings.Cut(q.accept, ";"); !strings.HasPrefix(got.contentType, mediaType) {
 		return got, fmt.Errorf("%s: the answer is in %q", q.target, got.contentType)
 	}
-	decoder, err := newDecoder()
-	if err != nil {
-		return got, err
-	}
-	object, _, err := decoder.Decode(body.Bytes(), nil, nil)
+	object, _, err := c.decoder.Decode(body.Bytes(), nil, nil)
 	if err != nil {
 		return got, fmt.Errorf("decode answer to %s: %w", q.target, err)
 	}

@@ -45,14 +45,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
-
-	"k8s.io/klog/v2"
 )
 
 // options are the flags.
@@ -116,9 +113,6 @@ func (o options) validate(args []string) error {
 }
 
 func main() {
-	// Goes to the terminal that waits for figures.
-	klog.SetOutput(io.Discard)
-	klog.LogToStderr(false)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	o, err := parseOptions(os.Args[1:])

@@ -26,5 +26,5 @@
 // native list: the streaming encoders of k8s.io/apimachinery compare them and
 // silently fall back to buffering whole lists otherwise.
 //
-// The API is read-only: get, list and watch.
+// The API is read-only.
 package v1alpha1

@@ -26,13 +26,9 @@ import (
 
 // Defaults that differ from those of k8s.io/apiserver.
 const (
-	// allowTTL may be long: what a user sees is decided by the view, within
-	// milliseconds. The delegated answer only says whether it may ask at all.
-	allowTTL = 5 * time.Minute
-	denyTTL  = 5 * time.Second
 	// Watches are ended one after the other within this time when the server stops.
 	watchTermination = 10 * time.Second
-	// The readers of six resources share this client.
+	// All feeds share this client.
 	clientQPS, clientBurst = 50, 100
 )
 
@@ -63,8 +59,6 @@ func NewOptions() *Options {
 	}
 	o.Run.ShutdownSendRetryAfter = true
 	o.Run.ShutdownWatchTerminationGracePeriod = watchTermination
-	o.Authorization.AllowCacheTTL = allowTTL
-	o.Authorization.DenyCacheTTL = denyTTL
 	o.SecureServing.BindPort = 6443
 	// An aggregated server's one client is a proxy: few connections, many streams.
 	o.SecureServing.HTTP2MaxStreamsPerConnection = 1000
@@ -109,6 +103,9 @@ func (o *Options) Validate() error {
 	}
 	if o.AllowAnyRequestHeaderName && len(o.Authentication.RequestHeader.AllowedNames) > 0 {
 		errs = append(errs, errors.New("--allow-any-requestheader-name contradicts --requestheader-allowed-names: give one of them"))
+	}
+	if len(o.Authentication.RequestHeader.AllowedNames) > 0 && o.Authentication.RequestHeader.ClientCAFile == "" {
+		errs = append(errs, errors.New("--requestheader-allowed-names needs --requestheader-client-ca-file: without it the cluster's own names count and these do not"))
 	}
 	if o.Authentication.SkipInClusterLookup && o.Authentication.RequestHeader.ClientCAFile == "" {
 		errs = append(errs, errors.New("--authentication-skip-lookup needs --requestheader-client-ca-file: without either the API server could not pass users on"))

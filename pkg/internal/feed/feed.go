@@ -6,6 +6,7 @@ package feed
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -13,12 +14,16 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 )
 
 // MaxLag is how long a feed may stay silent. The API server sends a bookmark a
 // minute, see the cacher in k8s.io/apiserver; three missed ones are a fault.
 const MaxLag = 3 * time.Minute
+
+// checkPeriod is how often Run looks for silence.
+const checkPeriod = 10 * time.Second
 
 // Object is what can be fed.
 type Object interface {
@@ -39,52 +44,98 @@ type Sink[T Object] interface {
 	Bookmark(resourceVersion string)
 }
 
-// Feed fills a sink and keeps it current.
-type Feed struct {
-	name      string
-	clock     clock.PassiveClock
-	reflector *cache.Reflector
-	// contact is when the stream last proved itself, in Unix nanoseconds; 0 before
-	// the sink is filled.
-	contact atomic.Int64
+// RevisionSink is a Sink that puts revisions in order. What carries a revision
+// that it cannot read is not handed to it: the feed reads everything anew.
+type RevisionSink interface {
+	CheckRevision(resourceVersion string) error
 }
 
-// New returns a feed of the objects that list and watch give. The first list
-// is a consistent read: what a cache of the API server holds may be older than
-// what an earlier life of this process has seen.
-func New[T Object](name string, list func(context.Context, metav1.ListOptions) (runtime.Object, error), watch func(context.Context, metav1.ListOptions) (watch.Interface, error), sink Sink[T], clock clock.PassiveClock) *Feed {
-	f := &Feed{name: name, clock: clock}
+// Feed fills a sink and keeps it current.
+type Feed struct {
+	name         string
+	clock        clock.WithTicker
+	newReflector func() *cache.Reflector
+	// contact is when the stream last proved itself, nil before the sink is filled.
+	contact atomic.Pointer[time.Time]
+	// failed asks Run to read everything anew. It holds one request.
+	failed chan struct{}
+}
+
+// New returns a feed of what source gives, see Source.
+func New[T Object](name string, source cache.ListerWatcher, sink Sink[T], clock clock.WithTicker) *Feed {
+	f := &Feed{name: name, clock: clock, failed: make(chan struct{}, 1)}
 	var example T
-	f.reflector = cache.NewReflectorWithOptions(
-		&cache.ListWatch{
-			ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-				if options.ResourceVersion == "0" {
-					options.ResourceVersion = ""
-				}
-				return list(ctx, options)
-			},
-			WatchFuncWithContext: watch,
-		},
-		example,
-		&store[T]{feed: f, sink: sink},
-		cache.ReflectorOptions{Name: name},
-	)
+	f.newReflector = func() *cache.Reflector {
+		return cache.NewReflectorWithOptions(source, example, &store[T]{feed: f, sink: sink}, cache.ReflectorOptions{Name: name})
+	}
 	return f
+}
+
+// Source returns what a feed reads: the methods of a typed client. Every list is a
+// consistent read, the first one too, for which a reflector would take any: what
+// a cache of the API server holds may be older than what an earlier life of this
+// process has seen.
+func Source[L runtime.Object](
+	client any,
+	list func(context.Context, metav1.ListOptions) (L, error),
+	watch func(context.Context, metav1.ListOptions) (watch.Interface, error),
+) cache.ListerWatcher {
+	return cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			if options.ResourceVersion == "0" {
+				options.ResourceVersion = ""
+			}
+			return list(ctx, options)
+		},
+		WatchFuncWithContext: watch,
+	}, client)
 }
 
 // Name returns the name of the feed, which is that of its resource.
 func (f *Feed) Name() string { return f.name }
 
 // Run feeds the sink until the context is done.
-func (f *Feed) Run(ctx context.Context) { f.reflector.RunWithContext(ctx) }
+func (f *Feed) Run(ctx context.Context) {
+	for ctx.Err() == nil {
+		f.runReflector(ctx)
+	}
+}
+
+// runReflector runs one reflector until the context is done, or until the feed
+// has to be read anew. A reflector gives up a watch that breaks, not one that is
+// silent: an API server whose etcd was restored accepts a watch at a revision that
+// it has not reached and sends nothing until it does.
+func (f *Feed) runReflector(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { f.newReflector().RunWithContext(ctx) })
+	defer running.Wait()
+	defer cancel()
+	ticker := f.clock.NewTicker(checkPeriod)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-f.failed:
+		case <-ticker.C():
+			if lag, filled := f.Lag(); !filled || lag <= MaxLag {
+				continue
+			}
+		}
+		klog.FromContext(ctx).Info("Reading everything anew", "feed", f.name, "reason", f.Check())
+		f.contact.Store(nil)
+		return
+	}
+}
 
 // Lag returns how long the feed has been silent; false before it has filled the sink.
 func (f *Feed) Lag() (time.Duration, bool) {
 	contact := f.contact.Load()
-	if contact == 0 {
+	if contact == nil {
 		return 0, false
 	}
-	return f.clock.Since(time.Unix(0, contact)), true
+	return f.clock.Since(*contact), true
 }
 
 // Check returns nil if the sink is filled and fresh, and otherwise an error that
@@ -100,11 +151,16 @@ func (f *Feed) Check() error {
 	}
 }
 
-func (f *Feed) touch() { f.contact.Store(f.clock.Now().UnixNano()) }
+func (f *Feed) touch() {
+	now := f.clock.Now()
+	f.contact.Store(&now)
+}
 
-// Lister adapts the List method of a typed client to New.
-func Lister[L runtime.Object](list func(context.Context, metav1.ListOptions) (L, error)) func(context.Context, metav1.ListOptions) (runtime.Object, error) {
-	return func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-		return list(ctx, options)
+// fail makes the feed stale at once and asks Run to read everything anew.
+func (f *Feed) fail() {
+	f.contact.Store(nil)
+	select {
+	case f.failed <- struct{}{}:
+	default:
 	}
 }

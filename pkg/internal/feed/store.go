@@ -27,9 +27,15 @@ func (s *store[T]) Add(obj any) error    { return s.take(obj, s.sink.Upsert) }
 func (s *store[T]) Update(obj any) error { return s.take(obj, s.sink.Upsert) }
 func (s *store[T]) Delete(obj any) error { return s.take(obj, s.sink.Delete) }
 
+// take hands an object to the sink. The reflector reports an error and goes on; a
+// sink that missed something has to be filled anew.
 func (s *store[T]) take(obj any, sink func(T)) error {
 	object, err := strip[T](obj)
+	if err == nil {
+		err = s.checkRevision(object.GetResourceVersion())
+	}
 	if err != nil {
+		s.feed.fail()
 		return err
 	}
 	sink(object)
@@ -37,7 +43,12 @@ func (s *store[T]) take(obj any, sink func(T)) error {
 	return nil
 }
 
+// Replace returns an error for what it cannot hand to the sink; the reflector then
+// lists again.
 func (s *store[T]) Replace(list []any, resourceVersion string) error {
+	if err := s.checkRevision(resourceVersion); err != nil {
+		return err
+	}
 	objects := make([]T, 0, len(list))
 	for _, obj := range list {
 		object, err := strip[T](obj)
@@ -52,8 +63,19 @@ func (s *store[T]) Replace(list []any, resourceVersion string) error {
 }
 
 func (s *store[T]) Bookmark(resourceVersion string) error {
+	if err := s.checkRevision(resourceVersion); err != nil {
+		s.feed.fail()
+		return err
+	}
 	s.sink.Bookmark(resourceVersion)
 	s.feed.touch()
+	return nil
+}
+
+func (s *store[T]) checkRevision(resourceVersion string) error {
+	if sink, ok := s.sink.(RevisionSink); ok {
+		return sink.CheckRevision(resourceVersion)
+	}
 	return nil
 }
 

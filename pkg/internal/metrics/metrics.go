@@ -7,6 +7,7 @@ package metrics
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/component-base/metrics"
@@ -46,13 +47,19 @@ var (
 		"Number of objects in a view.",
 		[]string{"resource"}, nil, metrics.ALPHA, "")
 
-	once sync.Once
+	present = &Collector{}
+	once    sync.Once
 )
 
-// Register adds the metrics that are observed to the registry that the server
-// exposes. It may be called more than once.
-func Register() {
-	once.Do(func() { legacyregistry.MustRegister(ListDuration, AccessUpdateDuration) })
+// Register adds the metrics to the registry that the server exposes, and has the
+// state collected from now on. The registry is the process's: a second server in
+// it takes the place of the first one's state.
+func Register(state State) {
+	present.state.Store(&state)
+	once.Do(func() {
+		legacyregistry.MustRegister(ListDuration, AccessUpdateDuration)
+		legacyregistry.CustomMustRegister(present)
+	})
 }
 
 // State is what a Collector reads when metrics are scraped.
@@ -67,11 +74,8 @@ type State struct {
 // Collector collects what has a present value.
 type Collector struct {
 	metrics.BaseStableCollector
-	state State
+	state atomic.Pointer[State]
 }
-
-// NewCollector returns a collector of the state.
-func NewCollector(state State) *Collector { return &Collector{state: state} }
 
 // DescribeWithStability sends the descriptions of the collected metrics.
 func (c *Collector) DescribeWithStability(ch chan<- *metrics.Desc) {
@@ -81,14 +85,15 @@ func (c *Collector) DescribeWithStability(ch chan<- *metrics.Desc) {
 
 // CollectWithStability sends the present values.
 func (c *Collector) CollectWithStability(ch chan<- metrics.Metric) {
-	for resource, lag := range c.state.Lags {
+	state := c.state.Load()
+	for resource, lag := range state.Lags {
 		value := -1.0
 		if lag, ok := lag(); ok {
 			value = lag.Seconds()
 		}
 		ch <- metrics.NewLazyConstMetric(feedLag, metrics.GaugeValue, value, resource)
 	}
-	for resource, objects := range c.state.Objects {
+	for resource, objects := range state.Objects {
 		ch <- metrics.NewLazyConstMetric(viewObjects, metrics.GaugeValue, float64(objects()), resource)
 	}
 }
