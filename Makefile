@@ -74,7 +74,7 @@ test: lint verify-codegen test-unit test-integration test-e2e test-summary ## Al
 
 .PHONY: test-unit
 test-unit: $(GOTESTSUM) ## Unit tests: seconds, once compiled.
-	$(call gotestsum,unit,-timeout 10m,./apis/... ./pkg/... ./cmd/...)
+	$(call gotestsum,unit,-timeout 10m,./apis/... ./pkg/... ./cmd/... ./test/bench/...)
 
 # Cached results say nothing about a control plane: -count=1. One package at a
 # time: each starts control planes of its own.
