@@ -58,9 +58,9 @@ func TestRequestHeaderNamesVanish(t *testing.T) {
 	protected := guard.protect(authenticator.RequestFunc(func(*http.Request) (*authenticator.Response, bool, error) {
 		return &authenticator.Response{User: &user.DefaultInfo{Name: "alice"}}, true, nil
 	}))
-	spoken := httptest.NewRequest(http.MethodGet, "/", nil)
+	spoken := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
 	spoken.Header.Set("X-Remote-User", "admin")
-	own := httptest.NewRequest(http.MethodGet, "/", nil)
+	own := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
 
 	for _, step := range []struct {
 		names  []string
