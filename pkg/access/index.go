@@ -22,7 +22,7 @@ import (
 type Index struct {
 	questions []Question
 
-	// lock protects what follows up to answers' writer halves: one writer at a
+	// lock protects what follows, but for the published answers: one writer at a
 	// time. It is held while subscribers are called, which gives them the order.
 	lock                          sync.Mutex
 	roles, clusterRoles           map[objectKey]*role

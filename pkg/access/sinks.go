@@ -4,6 +4,9 @@
 package access
 
 import (
+	"iter"
+	"maps"
+
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -15,103 +18,89 @@ type rbacBinding struct {
 	roleRef   rbacv1.RoleRef
 }
 
+// sink feeds the objects of one RBAC kind to an index; it is a feed.Sink. R is what
+// counts of an object.
+type sink[T metav1.Object, R any] struct {
+	index  *Index
+	reduce func(T) R
+	// set notes an object in the batch, or its absence with the zero R. known are
+	// the keys of the objects that were set. Both need the index's lock.
+	set   func(*batch, objectKey, R)
+	known func() iter.Seq[objectKey]
+}
+
 func keyOf(object metav1.Object) objectKey {
 	return objectKey{namespace: object.GetNamespace(), name: object.GetName()}
 }
 
-// roleSink feeds Roles or ClusterRoles to an index; it is a feed.Sink.
-type roleSink[T metav1.Object] struct {
-	index *Index
-	roles map[objectKey]*role
-	rules func(T) []rbacv1.PolicyRule
+// Upsert takes an object that was created or updated.
+func (s sink[T, R]) Upsert(object T) {
+	reduced := s.reduce(object)
+	s.index.update(func(b *batch) { s.set(b, keyOf(object), reduced) })
 }
 
-// Upsert takes a role that was created or updated.
-func (s roleSink[T]) Upsert(object T) {
-	grants := reduce(s.index.questions, s.rules(object))
-	s.index.update(func(b *batch) { s.index.setRoleLocked(b, s.roles, keyOf(object), grants) })
+// Delete takes an object that was deleted.
+func (s sink[T, R]) Delete(object T) {
+	var absent R
+	s.index.update(func(b *batch) { s.set(b, keyOf(object), absent) })
 }
 
-// Delete takes a role that was deleted.
-func (s roleSink[T]) Delete(object T) {
-	s.index.update(func(b *batch) { s.index.setRoleLocked(b, s.roles, keyOf(object), nil) })
-}
-
-// Replace takes all roles that exist.
-func (s roleSink[T]) Replace(objects []T, _ string) {
-	grants := make(map[objectKey][]grant, len(objects))
+// Replace takes all objects that exist.
+func (s sink[T, R]) Replace(objects []T, _ string) {
+	all := make(map[objectKey]R, len(objects))
 	for _, object := range objects {
-		grants[keyOf(object)] = reduce(s.index.questions, s.rules(object))
+		all[keyOf(object)] = s.reduce(object)
 	}
 	s.index.update(func(b *batch) {
-		for key := range s.roles {
-			if _, exists := grants[key]; !exists {
-				s.index.setRoleLocked(b, s.roles, key, nil)
+		for key := range s.known() {
+			if _, exists := all[key]; !exists {
+				var absent R
+				s.set(b, key, absent)
 			}
 		}
-		for key, g := range grants {
-			s.index.setRoleLocked(b, s.roles, key, g)
+		for key, reduced := range all {
+			s.set(b, key, reduced)
 		}
 	})
 }
 
 // Bookmark has nothing to do: the feed notes that it came.
-func (roleSink[T]) Bookmark(string) {}
+func (sink[T, R]) Bookmark(string) {}
 
-// bindingSink feeds RoleBindings or ClusterRoleBindings to an index; it is a feed.Sink.
-type bindingSink[T metav1.Object] struct {
-	index    *Index
-	bindings map[objectKey]*binding
-	binding  func(T) *rbacBinding
+func (x *Index) roleSink() sink[*rbacv1.Role, []grant] {
+	return newRoleSink(x, x.roles, func(r *rbacv1.Role) []rbacv1.PolicyRule { return r.Rules })
 }
 
-// Upsert takes a binding that was created or updated.
-func (s bindingSink[T]) Upsert(object T) {
-	s.index.update(func(b *batch) { s.index.setBindingLocked(b, s.bindings, keyOf(object), s.binding(object)) })
+func (x *Index) clusterRoleSink() sink[*rbacv1.ClusterRole, []grant] {
+	return newRoleSink(x, x.clusterRoles, func(r *rbacv1.ClusterRole) []rbacv1.PolicyRule { return r.Rules })
 }
 
-// Delete takes a binding that was deleted.
-func (s bindingSink[T]) Delete(object T) {
-	s.index.update(func(b *batch) { s.index.setBindingLocked(b, s.bindings, keyOf(object), nil) })
-}
-
-// Replace takes all bindings that exist.
-func (s bindingSink[T]) Replace(objects []T, _ string) {
-	bindings := make(map[objectKey]*rbacBinding, len(objects))
-	for _, object := range objects {
-		bindings[keyOf(object)] = s.binding(object)
+func newRoleSink[T metav1.Object](x *Index, roles map[objectKey]*role, rules func(T) []rbacv1.PolicyRule) sink[T, []grant] {
+	return sink[T, []grant]{
+		index:  x,
+		reduce: func(object T) []grant { return reduce(x.questions, rules(object)) },
+		set:    func(b *batch, key objectKey, grants []grant) { x.setRoleLocked(b, roles, key, grants) },
+		known:  func() iter.Seq[objectKey] { return maps.Keys(roles) },
 	}
-	s.index.update(func(b *batch) {
-		for key := range s.bindings {
-			if _, exists := bindings[key]; !exists {
-				s.index.setBindingLocked(b, s.bindings, key, nil)
-			}
-		}
-		for key, next := range bindings {
-			s.index.setBindingLocked(b, s.bindings, key, next)
-		}
-	})
 }
 
-// Bookmark has nothing to do: the feed notes that it came.
-func (bindingSink[T]) Bookmark(string) {}
-
-func (x *Index) roleSink() roleSink[*rbacv1.Role] {
-	return roleSink[*rbacv1.Role]{x, x.roles, func(r *rbacv1.Role) []rbacv1.PolicyRule { return r.Rules }}
-}
-
-func (x *Index) clusterRoleSink() roleSink[*rbacv1.ClusterRole] {
-	return roleSink[*rbacv1.ClusterRole]{x, x.clusterRoles, func(r *rbacv1.ClusterRole) []rbacv1.PolicyRule { return r.Rules }}
-}
-
-func (x *Index) roleBindingSink() bindingSink[*rbacv1.RoleBinding] {
-	return bindingSink[*rbacv1.RoleBinding]{x, x.roleBindings, func(b *rbacv1.RoleBinding) *rbacBinding {
+func (x *Index) roleBindingSink() sink[*rbacv1.RoleBinding, *rbacBinding] {
+	return newBindingSink(x, x.roleBindings, func(b *rbacv1.RoleBinding) *rbacBinding {
 		return &rbacBinding{namespace: b.Namespace, subjects: b.Subjects, roleRef: b.RoleRef}
-	}}
+	})
 }
 
-func (x *Index) clusterRoleBindingSink() bindingSink[*rbacv1.ClusterRoleBinding] {
-	return bindingSink[*rbacv1.ClusterRoleBinding]{x, x.clusterBindings, func(b *rbacv1.ClusterRoleBinding) *rbacBinding {
+func (x *Index) clusterRoleBindingSink() sink[*rbacv1.ClusterRoleBinding, *rbacBinding] {
+	return newBindingSink(x, x.clusterBindings, func(b *rbacv1.ClusterRoleBinding) *rbacBinding {
 		return &rbacBinding{subjects: b.Subjects, roleRef: b.RoleRef}
-	}}
+	})
+}
+
+func newBindingSink[T metav1.Object](x *Index, bindings map[objectKey]*binding, reduce func(T) *rbacBinding) sink[T, *rbacBinding] {
+	return sink[T, *rbacBinding]{
+		index:  x,
+		reduce: reduce,
+		set:    func(b *batch, key objectKey, next *rbacBinding) { x.setBindingLocked(b, bindings, key, next) },
+		known:  func() iter.Seq[objectKey] { return maps.Keys(bindings) },
+	}
 }

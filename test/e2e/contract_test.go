@@ -126,6 +126,7 @@ func TestFailuresAreNative(t *testing.T) {
 		"exactly zero":                  query("resourceVersionMatch", "Exact", "resourceVersion", "0"),
 		"match with continue":           query("resourceVersionMatch", "Exact", "continue", token(`{"v":"meta.k8s.io/v1","rv":5,"start":"a"}`)),
 		"limit is no number":            query("limit", "many"),
+		"limit is negative":             query("limit", "-1"),
 		"timeout is no number":          query("timeoutSeconds", "soon"),
 		"initial events without watch":  query("sendInitialEvents", "true"),
 		"absent":                        "/absent",
@@ -208,6 +209,8 @@ func TestWritesAreRefused(t *testing.T) {
 		"patch":             {http.MethodPatch, "/default", "{}"},
 		"delete":            {http.MethodDelete, "/default", ""},
 		"delete collection": {http.MethodDelete, "", ""},
+		"watch":             {http.MethodGet, "?watch=true", ""},
+		"deprecated watch":  {http.MethodGet, "?watch=1&resourceVersion=0", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
