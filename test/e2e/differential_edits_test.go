@@ -26,11 +26,11 @@ func (d *differential) edit(t *testing.T) string {
 	// Some namespaces see most edits, so that roles and bindings meet.
 	ns := namespaceName(min(d.random.IntN(differentialNamespaces), d.random.IntN(differentialNamespaces), d.random.IntN(differentialNamespaces)))
 	switch n := d.random.IntN(100); {
-	case n < 40:
+	case n < 30:
 		return d.editRoleBinding(t, ns)
-	case n < 60:
+	case n < 55:
 		return d.editClusterRoleBinding(t)
-	case n < 80:
+	case n < 87:
 		return d.editClusterRole(t)
 	case n < 98:
 		return d.editRole(t, ns)

@@ -102,8 +102,9 @@ func TestListEqualsSubjectAccessReview(t *testing.T) {
 	}
 	t.Logf("seed %d: %d edits, %d of them changed what somebody may get, %d reviews, %d lists, 0 differences in the end; %s of edits, %s of comparisons",
 		d.seed, *edits, effective, d.reviews, d.lists, d.editing.Round(time.Second), d.comparing.Round(time.Second))
-	// Without this the test could pass on edits that grant nothing to anybody.
-	require.Greater(t, effective, *edits/5, "too few edits changed anything")
+	// Without this the test could pass on edits that grant nothing to anybody. About
+	// a quarter of the edits change something; a tenth or less would be no chance.
+	require.Greater(t, effective, *edits/10, "too few edits changed anything")
 }
 
 type differential struct {
