@@ -39,7 +39,7 @@ refused() {
 }
 
 # await WANT COMMAND...: waits until the output holds WANT; RBAC reaches the view
-# by a watch, within milliseconds.
+# by a watch.
 await() {
     local want="$1"
     shift

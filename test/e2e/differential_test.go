@@ -92,7 +92,9 @@ func TestListEqualsSubjectAccessReview(t *testing.T) {
 	}
 	before := d.compare(t, "before the first edit")
 	effective := 0
-	for i := range *edits {
+	// Edits that grant nothing to anybody would let the test pass: at least a fifth
+	// has to change something, for which chance may need some more.
+	for i := 0; i < *edits || effective <= *edits/5 && i < 3**edits; i++ {
 		what := d.edit(t)
 		after := d.compare(t, fmt.Sprintf("after edit %d, %s", i, what))
 		if !cmp.Equal(before, after) {
@@ -100,11 +102,9 @@ func TestListEqualsSubjectAccessReview(t *testing.T) {
 		}
 		before = after
 	}
-	t.Logf("seed %d: %d edits, %d of them changed what somebody may get, %d reviews, %d lists, 0 differences in the end; %s of edits, %s of comparisons",
+	t.Logf("seed %d: at least %d edits, %d of them changed what somebody may get, %d reviews, %d lists, 0 differences in the end; %s of edits, %s of comparisons",
 		d.seed, *edits, effective, d.reviews, d.lists, d.editing.Round(time.Second), d.comparing.Round(time.Second))
-	// Without this the test could pass on edits that grant nothing to anybody. About
-	// a quarter of the edits change something; a tenth or less would be no chance.
-	require.Greater(t, effective, *edits/10, "too few edits changed anything")
+	require.Greater(t, effective, *edits/5, "too few edits changed anything")
 }
 
 type differential struct {

@@ -57,7 +57,9 @@ type Feed struct {
 	newReflector func() *cache.Reflector
 	// contact is when the stream last proved itself, nil before the sink is filled.
 	contact atomic.Pointer[time.Time]
-	// failed asks Run to read everything anew. It holds one request.
+	// faulty is set from a fault until the reflector that had it has ended, failed
+	// wakes Run for it.
+	faulty atomic.Bool
 	failed chan struct{}
 }
 
@@ -71,8 +73,8 @@ func New[T Object](name string, source cache.ListerWatcher, sink Sink[T], clock 
 	return f
 }
 
-// Source returns what a feed reads: the methods of a typed client. Every list is a
-// consistent read, the first one too, for which a reflector would take any: what
+// Source returns what a feed reads: the methods of a typed client. The first list
+// is a consistent read, where a reflector would take any content: what
 // a cache of the API server holds may be older than what an earlier life of this
 // process has seen.
 func Source[L runtime.Object](
@@ -106,26 +108,38 @@ func (f *Feed) Run(ctx context.Context) {
 // silent: an API server whose etcd was restored accepts a watch at a revision that
 // it has not reached and sends nothing until it does.
 func (f *Feed) runReflector(ctx context.Context) {
-	ctx, cancel := context.WithCancel(ctx)
-	var running sync.WaitGroup
-	running.Go(func() { f.newReflector().RunWithContext(ctx) })
-	defer running.Wait()
+	reading, cancel := context.WithCancel(ctx)
 	defer cancel()
+	var running sync.WaitGroup
+	running.Go(func() { f.newReflector().RunWithContext(reading) })
+	if f.awaitFault(ctx) {
+		klog.FromContext(ctx).Info("Reading everything anew", "feed", f.name, "reason", f.Check())
+		f.faulty.Store(true)
+		f.contact.Store(nil)
+	}
+	cancel()
+	running.Wait()
+	if ctx.Err() == nil {
+		f.contact.Store(nil)
+		f.faulty.Store(false)
+	}
+}
+
+// awaitFault returns true when the feed has to be read anew, and false when the
+// context is done.
+func (f *Feed) awaitFault(ctx context.Context) bool {
 	ticker := f.clock.NewTicker(checkPeriod)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return
-		case <-f.failed:
+			return false
 		case <-ticker.C():
-			if lag, filled := f.Lag(); !filled || lag <= MaxLag {
-				continue
-			}
+		case <-f.failed:
 		}
-		klog.FromContext(ctx).Info("Reading everything anew", "feed", f.name, "reason", f.Check())
-		f.contact.Store(nil)
-		return
+		if lag, filled := f.Lag(); f.faulty.Load() || filled && lag > MaxLag {
+			return true
+		}
 	}
 }
 
@@ -151,13 +165,19 @@ func (f *Feed) Check() error {
 	}
 }
 
+// touch notes a sign of life. After a fault there is none until everything has
+// been read anew: what comes meanwhile does not make up for what was missed.
 func (f *Feed) touch() {
+	if f.faulty.Load() {
+		return
+	}
 	now := f.clock.Now()
 	f.contact.Store(&now)
 }
 
 // fail makes the feed stale at once and asks Run to read everything anew.
 func (f *Feed) fail() {
+	f.faulty.Store(true)
 	f.contact.Store(nil)
 	select {
 	case f.failed <- struct{}{}:

@@ -230,6 +230,21 @@ func TestUnreadableRevisionIsReadAnew(t *testing.T) {
 	})
 }
 
+// What comes after something that the sink was not given proves nothing.
+func TestFailedStaysFailed(t *testing.T) {
+	t.Parallel()
+	clock := clocktesting.NewFakeClock(time.Now())
+	sink := newSink()
+	f := New("namespaces", Source(nil, newSource().List, newSource().Watch), orderedSink{sink}, clock)
+	s := &store[*corev1.Namespace]{feed: f, sink: orderedSink{sink}}
+	require.NoError(t, replace(s))
+	require.NoError(t, f.Check())
+	require.Error(t, s.Update(namespace("a", "x")))
+	require.NoError(t, s.Update(namespace("a", "7")))
+	require.NoError(t, s.Bookmark("8"))
+	assert.EqualError(t, f.Check(), "namespaces: not read yet")
+}
+
 // orderedSink reads revisions.
 type orderedSink struct{ *sink }
 
