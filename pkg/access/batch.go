@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/utils/third_party/forked/golang/btree"
 )
 
@@ -110,13 +111,22 @@ func (a *answer) commit(deltas map[pair]int) {
 	if len(transitions) == 0 {
 		return
 	}
-	change := Change{Before: a.published.Load()}
+	change := Change{Before: a.published.Load(), Subjects: subjectsIn(transitions)}
 	a.applyToSets(transitions, &change)
 	a.applyToSubjects(transitions)
 	change.After = a.publish()
 	for _, notify := range a.subscribers {
 		notify(change)
 	}
+}
+
+// subjectsIn returns the subjects of the transitions, each once.
+func subjectsIn(transitions []transition) []Subject {
+	distinct := sets.New[Subject]()
+	for _, t := range transitions {
+		distinct.Insert(t.subject)
+	}
+	return distinct.UnsortedList()
 }
 
 // count adds the deltas to the counts and returns what that changes, sorted by
@@ -172,7 +182,6 @@ func (a *answer) applyToSets(transitions []transition, change *Change) {
 		}
 		if first.every {
 			a.current.every = a.current.every.changed(added, removed)
-			change.Every = append(slices.Clone(added), removed...)
 			continue
 		}
 		change.Names = append(change.Names, first.name)

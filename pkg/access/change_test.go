@@ -18,7 +18,7 @@ func TestChange(t *testing.T) {
 	alice, bob := userSubject("alice"), userSubject("bob")
 	admin := clusterRole("admin", getRule("namespaces"))
 	type want struct {
-		Names, Every []string
+		Names, Subjects []string
 		// None says that there must be no change and no other snapshot.
 		None       bool
 		Alice, Bob []string
@@ -31,12 +31,12 @@ func TestChange(t *testing.T) {
 		"grant": {
 			given: []any{admin},
 			event: func(x *Index) { apply(x, roleBinding("n", "b", "ClusterRole/admin", alice, alice)) },
-			want:  want{Names: []string{"n"}, Alice: []string{"n"}},
+			want:  want{Names: []string{"n"}, Subjects: []string{"User alice"}, Alice: []string{"n"}},
 		},
 		"revocation": {
 			given: []any{admin, roleBinding("n", "b", "ClusterRole/admin", alice)},
 			event: func(x *Index) { remove(x, roleBinding("n", "b", "ClusterRole/admin", alice)) },
-			want:  want{Names: []string{"n"}},
+			want:  want{Names: []string{"n"}, Subjects: []string{"User alice"}},
 		},
 		"one of two bindings goes": {
 			given: []any{admin, roleBinding("n", "b", "ClusterRole/admin", alice), roleBinding("n", "c", "ClusterRole/admin", alice)},
@@ -54,7 +54,7 @@ func TestChange(t *testing.T) {
 		"both bindings go at once": {
 			given: []any{admin, roleBinding("n", "b", "ClusterRole/admin", alice), roleBinding("n", "c", "ClusterRole/admin", alice, bob)},
 			event: func(x *Index) { x.roleBindingSink().Replace(nil, "1") },
-			want:  want{Names: []string{"n"}},
+			want:  want{Names: []string{"n"}, Subjects: []string{"User alice", "User bob"}},
 		},
 		"a binding takes another's place": {
 			given: []any{admin, roleBinding("n", "b", "ClusterRole/admin", alice)},
@@ -66,12 +66,12 @@ func TestChange(t *testing.T) {
 		"role appears after its bindings": {
 			given: []any{roleBinding("n", "b", "ClusterRole/admin", alice), roleBinding("m", "b", "ClusterRole/admin", alice, bob)},
 			event: func(x *Index) { apply(x, admin) },
-			want:  want{Names: []string{"m", "n"}, Alice: []string{"m", "n"}, Bob: []string{"m"}},
+			want:  want{Names: []string{"m", "n"}, Subjects: []string{"User alice", "User bob"}, Alice: []string{"m", "n"}, Bob: []string{"m"}},
 		},
 		"role goes before its bindings": {
 			given: []any{admin, roleBinding("n", "b", "ClusterRole/admin", alice), roleBinding("m", "b", "ClusterRole/admin", alice, bob)},
 			event: func(x *Index) { remove(x, admin) },
-			want:  want{Names: []string{"m", "n"}},
+			want:  want{Names: []string{"m", "n"}, Subjects: []string{"User alice", "User bob"}},
 		},
 		"binding to a missing role": {
 			event: func(x *Index) { apply(x, roleBinding("n", "b", "ClusterRole/admin", alice)) },
@@ -95,7 +95,7 @@ func TestChange(t *testing.T) {
 		"role of its namespace": {
 			given: []any{roleIn("n", getRule("namespaces"))},
 			event: func(x *Index) { apply(x, roleBinding("n", "b", "Role/r", alice)) },
-			want:  want{Names: []string{"n"}, Alice: []string{"n"}},
+			want:  want{Names: []string{"n"}, Subjects: []string{"User alice"}, Alice: []string{"n"}},
 		},
 		"role changes and grants the same": {
 			given: []any{admin, roleBinding("n", "b", "ClusterRole/admin", alice)},
@@ -117,7 +117,7 @@ func TestChange(t *testing.T) {
 		"resourceNames that hold the namespace": {
 			given: []any{roleIn("n", getRule("namespaces", "m", "n"))},
 			event: func(x *Index) { apply(x, roleBinding("n", "b", "Role/r", alice)) },
-			want:  want{Names: []string{"n"}, Alice: []string{"n"}},
+			want:  want{Names: []string{"n"}, Subjects: []string{"User alice"}, Alice: []string{"n"}},
 		},
 		"resourceNames without the namespace": {
 			given: []any{roleIn("n", getRule("namespaces", "m", "o"))},
@@ -127,22 +127,22 @@ func TestChange(t *testing.T) {
 		"resourceNames come to hold the namespace": {
 			given: []any{roleIn("n", getRule("namespaces", "m")), roleBinding("n", "b", "Role/r", alice)},
 			event: func(x *Index) { apply(x, roleIn("n", getRule("namespaces", "n"))) },
-			want:  want{Names: []string{"n"}, Alice: []string{"n"}},
+			want:  want{Names: []string{"n"}, Subjects: []string{"User alice"}, Alice: []string{"n"}},
 		},
 		"names of a ClusterRoleBinding": {
 			given: []any{clusterRole("r", getRule("namespaces", "a", "b")), clusterRoleBinding("b", "ClusterRole/r", alice)},
 			event: func(x *Index) { apply(x, clusterRole("r", getRule("namespaces", "b", "c"))) },
-			want:  want{Names: []string{"a", "c"}, Alice: []string{"b", "c"}},
+			want:  want{Names: []string{"a", "c"}, Subjects: []string{"User alice"}, Alice: []string{"b", "c"}},
 		},
 		"names become every": {
 			given: []any{clusterRole("r", getRule("namespaces", "a", "b")), clusterRoleBinding("b", "ClusterRole/r", bob, alice)},
 			event: func(x *Index) { apply(x, clusterRole("r", getRule("namespaces"))) },
-			want:  want{Names: []string{"a", "b"}, Every: []string{"User alice", "User bob"}},
+			want:  want{Names: []string{"a", "b"}, Subjects: []string{"User alice", "User bob"}},
 		},
 		"every becomes names": {
 			given: []any{clusterRole("r", getRule("namespaces")), clusterRoleBinding("b", "ClusterRole/r", alice)},
 			event: func(x *Index) { apply(x, clusterRole("r", getRule("namespaces", "a"))) },
-			want:  want{Names: []string{"a"}, Every: []string{"User alice"}, Alice: []string{"a"}},
+			want:  want{Names: []string{"a"}, Subjects: []string{"User alice"}, Alice: []string{"a"}},
 		},
 		"every, from two bindings": {
 			given: []any{admin, clusterRoleBinding("b", "ClusterRole/admin", alice), clusterRoleBinding("c", "ClusterRole/admin", alice)},
@@ -157,7 +157,7 @@ func TestChange(t *testing.T) {
 		"subject renamed": {
 			given: []any{admin, roleBinding("n", "b", "ClusterRole/admin", alice)},
 			event: func(x *Index) { apply(x, roleBinding("n", "b", "ClusterRole/admin", bob)) },
-			want:  want{Names: []string{"n"}, Bob: []string{"n"}},
+			want:  want{Names: []string{"n"}, Subjects: []string{"User alice", "User bob"}, Bob: []string{"n"}},
 		},
 		"subjects in another order": {
 			given: []any{admin, roleBinding("n", "b", "ClusterRole/admin", alice, bob)},
@@ -167,7 +167,7 @@ func TestChange(t *testing.T) {
 		"binding to another role": {
 			given: []any{admin, clusterRole("none", getRule("pods")), roleBinding("n", "b", "ClusterRole/admin", alice)},
 			event: func(x *Index) { apply(x, roleBinding("n", "b", "ClusterRole/none", alice)) },
-			want:  want{Names: []string{"n"}},
+			want:  want{Names: []string{"n"}, Subjects: []string{"User alice"}},
 		},
 		"deletion of what never was": {
 			given: []any{admin},
@@ -189,7 +189,7 @@ func TestChange(t *testing.T) {
 			got := want{None: before == after, Alice: names(after, "alice"), Bob: names(after, "bob")}
 			for _, c := range changes {
 				got.Names = append(got.Names, c.Names...)
-				got.Every = append(got.Every, texts(c.Every)...)
+				got.Subjects = append(got.Subjects, slices.Sorted(slices.Values(texts(c.Subjects)))...)
 				if c.Before != before || c.After != after {
 					t.Error("the change is not from what was to what is")
 				}

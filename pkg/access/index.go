@@ -72,8 +72,9 @@ type Change struct {
 	Before, After *Snapshot
 	// Names are the names, sorted, whose subjects changed.
 	Names []string
-	// Every are the subjects that gained or lost the grant for every name.
-	Every []Subject
+	// Subjects are the subjects that gained or lost a name, or the grant for every
+	// name; each once.
+	Subjects []Subject
 }
 
 // NewIndex returns an empty index of the questions. Only system:masters may do

@@ -12,6 +12,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"pgregory.net/rapid"
 )
@@ -290,21 +291,27 @@ func checkChanges(t *rapid.T, changes []Change, present *Snapshot) {
 	if diff := cmp.Diff(names, change.Names); diff != "" {
 		t.Fatalf("names (-differ +reported):\n%s", diff)
 	}
-	var every []Subject
-	for _, pair := range [][2]*Set{{change.Before.every, change.After.every}, {change.After.every, change.Before.every}} {
-		for subject := range pair[0].All() {
-			if !pair[1].Has(subject) {
-				every = append(every, subject)
+	differ := sets.New[Subject]()
+	for _, pair := range [][2]*Snapshot{{change.Before, change.After}, {change.After, change.Before}} {
+		for subject := range pair[0].every.All() {
+			if !pair[1].every.Has(subject) {
+				differ.Insert(subject)
 			}
 		}
+		pair[0].names.Ascend(func(entry nameEntry) bool {
+			other, _ := pair[1].names.Get(entry)
+			for subject := range entry.subjects.All() {
+				if !other.subjects.Has(subject) {
+					differ.Insert(subject)
+				}
+			}
+			return true
+		})
 	}
-	reported := slices.Clone(change.Every)
-	slices.SortFunc(every, compareSubjects)
-	slices.SortFunc(reported, compareSubjects)
-	if !slices.Equal(every, reported) {
-		t.Fatalf("every: %v differ, %v reported", every, reported)
+	if reported := sets.New(change.Subjects...); !differ.Equal(reported) || len(reported) != len(change.Subjects) {
+		t.Fatalf("subjects: %v differ, %v reported", differ.UnsortedList(), change.Subjects)
 	}
-	if len(change.Names)+len(change.Every) == 0 {
+	if len(change.Subjects) == 0 {
 		t.Fatal("a change without a difference")
 	}
 }

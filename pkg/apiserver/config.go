@@ -29,6 +29,8 @@ type ExtraConfig struct {
 	// of the front proxy's CA, which is what an empty requestheader-allowed-names
 	// in the cluster's configuration says.
 	AllowAnyRequestHeaderName bool
+	// MaxWatchesPerUser is how many watches a user may have open; 0 for any number.
+	MaxWatchesPerUser int
 }
 
 // Config makes a server. Authentication and authorization of Generic are those

@@ -6,6 +6,7 @@ package apiserver
 import (
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	openapinamer "k8s.io/apiserver/pkg/endpoints/openapi"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/component-base/version"
@@ -37,7 +38,7 @@ func applyOpenAPI(c *genericapiserver.Config) {
 // alone. The API server merges the documents of all its aggregated servers; a
 // definition such as metav1.Status that differs by a word between releases is
 // kept twice, and a GroupVersionKind that stands twice breaks clients that build
-// types from the document.
+// types from the document. WatchEvent is such a definition, and one of every group.
 func ownKindsOnly(name func(string) (string, spec.Extensions)) func(string) (string, spec.Extensions) {
 	return func(definition string) (string, spec.Extensions) {
 		friendly, extensions := name(definition)
@@ -47,7 +48,7 @@ func ownKindsOnly(name func(string) (string, spec.Extensions)) func(string) (str
 		}
 		var own []any
 		for _, kind := range kinds {
-			if k, ok := kind.(map[string]any); ok && k["group"] == v1alpha1.GroupName {
+			if k, ok := kind.(map[string]any); ok && k["group"] == v1alpha1.GroupName && k["kind"] != metav1.WatchEventKind {
 				own = append(own, kind)
 			}
 		}

@@ -7,9 +7,11 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/healthz"
@@ -25,8 +27,13 @@ import (
 // Server is tenancy-apiserver.
 type Server struct {
 	generic *genericapiserver.GenericAPIServer
-	feeds   []*feed.Feed
 	client  kubernetes.Interface
+	lease   *lease
+	// accessFeeds fill the index; accessReady returns an error while it is not
+	// complete and current.
+	accessFeeds []*feed.Feed
+	accessReady func() error
+	views       []registry.View
 }
 
 // New returns a server that serves every view. It is not ready until the views
@@ -37,10 +44,11 @@ func (c CompletedConfig) New() (*Server, error) {
 		return nil, fmt.Errorf("create generic server: %w", err)
 	}
 	views := registry.New(registry.Dependencies{
-		Index:       c.index,
-		Client:      c.extra.Client,
-		Clock:       c.extra.Clock,
-		AccessReady: c.accessReady,
+		Index:             c.index,
+		Client:            c.extra.Client,
+		Clock:             c.extra.Clock,
+		AccessReady:       c.accessReady,
+		MaxWatchesPerUser: c.extra.MaxWatchesPerUser,
 	})
 	group := genericapiserver.NewDefaultAPIGroupInfo(v1alpha1.GroupName, Scheme, metav1.ParameterCodec, Codecs)
 	storage := map[string]rest.Storage{}
@@ -51,14 +59,18 @@ func (c CompletedConfig) New() (*Server, error) {
 	if err := generic.InstallAPIGroup(&group); err != nil {
 		return nil, fmt.Errorf("install %s: %w", v1alpha1.SchemeGroupVersion, err)
 	}
-	s := &Server{generic: generic, feeds: c.feeds, client: c.extra.Client}
-	for _, v := range views {
-		s.feeds = append(s.feeds, v.Feed)
+	s := &Server{
+		generic:     generic,
+		client:      c.extra.Client,
+		lease:       &lease{client: c.extra.Client, clock: c.extra.Clock},
+		accessFeeds: c.feeds,
+		accessReady: c.accessReady,
+		views:       views,
 	}
 	if err := s.addChecks(c.guard); err != nil {
 		return nil, err
 	}
-	metrics.Register(stateOf(s.feeds, views))
+	metrics.Register(stateOf(s.feeds(), views))
 	return s, generic.AddPostStartHook("start-feeds", s.startFeeds)
 }
 
@@ -72,36 +84,68 @@ func (s *Server) Run(ctx context.Context) error {
 // no longer hears from, the API server must not be asked, and on a configuration
 // under which it can trust whom the API server speaks for.
 func (s *Server) addChecks(guard requestHeaderGuard) error {
-	if err := s.generic.AddReadyzChecks(healthz.NamedCheck("request-header", func(*http.Request) error { return guard.check() })); err != nil {
-		return fmt.Errorf("add readiness check: %w", err)
+	checks := []healthz.HealthChecker{
+		healthz.NamedCheck("request-header", func(*http.Request) error { return guard.check() }),
+		healthz.NamedCheck("lease", s.lease.check),
 	}
-	for _, f := range s.feeds {
-		check := healthz.NamedCheck("feed-"+f.Name(), func(*http.Request) error { return f.Check() })
-		if err := s.generic.AddReadyzChecks(check); err != nil {
-			return fmt.Errorf("add readiness check: %w", err)
-		}
+	for _, f := range s.feeds() {
+		checks = append(checks, healthz.NamedCheck("feed-"+f.Name(), func(*http.Request) error { return f.Check() }))
+	}
+	if err := s.generic.AddReadyzChecks(checks...); err != nil {
+		return fmt.Errorf("add readiness checks: %w", err)
 	}
 	return nil
+}
+
+func (s *Server) feeds() []*feed.Feed {
+	feeds := slices.Clone(s.accessFeeds)
+	for _, v := range s.views {
+		feeds = append(feeds, v.Feed)
+	}
+	return feeds
 }
 
 // startFeeds runs the feeds until the server stops: after it has drained, if it
 // sends Retry-After while it does (--shutdown-send-retry-after, the default).
 func (s *Server) startFeeds(hook genericapiserver.PostStartHookContext) error {
-	klog.FromContext(hook).Info("Reading objects and RBAC", "feeds", len(s.feeds))
 	go warnOfNewerCluster(hook, s.client.Discovery())
-	for _, f := range s.feeds {
-		go f.Run(hook)
+	for _, v := range s.views {
+		go v.Guard(hook)
 	}
+	go s.runFeeds(hook)
 	return nil
 }
 
+// accessPeriod is how often it is asked whether the index has been read.
+const accessPeriod = 10 * time.Millisecond
+
+// runFeeds starts the feeds: those of the views when the index is complete, so
+// that the log of a view begins with the access that held then.
+func (s *Server) runFeeds(ctx context.Context) {
+	logger := klog.FromContext(ctx)
+	s.lease.renew(ctx)
+	logger.Info("Reading RBAC")
+	for _, f := range s.accessFeeds {
+		go f.Run(ctx)
+	}
+	err := wait.PollUntilContextCancel(ctx, accessPeriod, true, func(context.Context) (bool, error) { return s.accessReady() == nil, nil })
+	if err != nil {
+		return // the server stops
+	}
+	logger.Info("Reading the objects of the views", "views", len(s.views))
+	for _, v := range s.views {
+		go v.Feed.Run(ctx)
+	}
+}
+
 func stateOf(feeds []*feed.Feed, views []registry.View) metrics.State {
-	state := metrics.State{Lags: map[string]func() (time.Duration, bool){}, Objects: map[string]func() int{}}
+	state := metrics.State{Lags: map[string]func() (time.Duration, bool){}, Objects: map[string]func() int{}, Watches: map[string]func() int{}}
 	for _, f := range feeds {
 		state.Lags[f.Name()] = f.Lag
 	}
 	for _, v := range views {
 		state.Objects[v.Resource] = v.Objects
+		state.Watches[v.Resource] = v.Watches
 	}
 	return state
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -127,7 +128,7 @@ func TestServer(t *testing.T) {
 		require.NoError(t, json.Unmarshal(ask(http.MethodGet, "/apis/tenancy.capsule.io/v1alpha1", "root").Body.Bytes(), &got))
 		want := []metav1.APIResource{{
 			Name: "tenantnamespaces", SingularName: "tenantnamespace", Kind: "TenantNamespace",
-			Verbs: metav1.Verbs{"get", "list"}, ShortNames: []string{"tns"}, Categories: []string{"tenancy"},
+			Verbs: metav1.Verbs{"get", "list", "watch"}, ShortNames: []string{"tns"}, Categories: []string{"tenancy"},
 		}}
 		if diff := cmp.Diff(want, got.APIResources); diff != "" {
 			t.Errorf("resources (-want +got):\n%s", diff)
@@ -210,5 +211,6 @@ func newConfig(tb testing.TB, objects ...runtime.Object) *Config {
 		union.NamedAuthorizer{AuthorizerName: "tenancy.capsule.io/masters", Authorizer: authorizerfactory.NewPrivilegedGroups(user.SystemPrivilegedGroup)},
 	)
 	require.NoError(tb, err)
+	objects = append(objects, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: leaseNamespace, Name: Name}})
 	return &Config{Generic: generic, Extra: ExtraConfig{Client: newClient(objects...), Clock: clocktesting.NewFakeClock(time.Now())}}
 }

@@ -57,10 +57,10 @@ func newReader(tb testing.TB, objects []*corev1.Namespace, names ...string) read
 func newReaderWith(tb testing.TB, ready func() error, objects []*corev1.Namespace, names ...string) reader {
 	tb.Helper()
 	index, _ := newIndex(tb, newClient(grants(names...)...))
-	v := view.New[*v1alpha1.TenantNamespace, access.Subject](namespaces.fieldsOf, index.Snapshot(namespaces.question()), clocktesting.NewFakeClock(time.Now()))
+	v := view.New[*v1alpha1.TenantNamespace, access.Subject](namespaces.viewKind(), index.Snapshot(namespaces.question()), clocktesting.NewFakeClock(time.Now()))
 	into := sink[v1alpha1.TenantNamespace, *v1alpha1.TenantNamespace, *corev1.Namespace]{v, namespaces.fromNative}
 	into.Replace(objects, revision)
-	return newStorage(namespaces.strategy(), v, ready)
+	return newStorage(namespaces.strategy(), v, ready, newWatchLimit(3))
 }
 
 // newIndex returns an index that has read the client's RBAC, and what says so.

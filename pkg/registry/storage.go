@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/apiserver/pkg/authentication/user"
 	apirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
 	storeerrors "k8s.io/apiserver/pkg/storage/errors"
@@ -42,6 +44,7 @@ type storage[T any, P object[T]] struct {
 	view *view.View[P, access.Subject]
 	// ready returns an error while the view cannot answer.
 	ready func() error
+	limit *watchLimit
 }
 
 var (
@@ -52,10 +55,11 @@ var (
 	_ rest.CategoriesProvider   = &storage[v1alpha1.TenantNamespace, *v1alpha1.TenantNamespace]{}
 	_ rest.Getter               = &storage[v1alpha1.TenantNamespace, *v1alpha1.TenantNamespace]{}
 	_ rest.Lister               = &storage[v1alpha1.TenantNamespace, *v1alpha1.TenantNamespace]{}
+	_ rest.Watcher              = &storage[v1alpha1.TenantNamespace, *v1alpha1.TenantNamespace]{}
 )
 
-func newStorage[T any, P object[T]](s strategy[T], v *view.View[P, access.Subject], ready func() error) *storage[T, P] {
-	return &storage[T, P]{strategy: s, view: v, ready: ready}
+func newStorage[T any, P object[T]](s strategy[T], v *view.View[P, access.Subject], ready func() error, limit *watchLimit) *storage[T, P] {
+	return &storage[T, P]{strategy: s, view: v, ready: ready, limit: limit}
 }
 
 func (d definition[T, P, N]) strategy() strategy[T] {
@@ -101,7 +105,7 @@ func (s *storage[T, P]) Categories() []string { return []string{"tenancy"} }
 // Get returns the object of a name. What the user may not get does not exist:
 // the error is the same, 404.
 func (s *storage[T, P]) Get(ctx context.Context, name string, options *metav1.GetOptions) (runtime.Object, error) {
-	subjects, err := s.reader(ctx)
+	_, subjects, err := s.reader(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -112,14 +116,12 @@ func (s *storage[T, P]) Get(ctx context.Context, name string, options *metav1.Ge
 	if !found {
 		return nil, apierrors.NewNotFound(s.resource, name)
 	}
-	// The encoder writes the kind into the root of what it is given.
-	root := *object
-	return P(&root), nil
+	return shallowCopy[T](object), nil
 }
 
 // List returns the objects that the user may get and that match the options.
 func (s *storage[T, P]) List(ctx context.Context, options *metainternalversion.ListOptions) (runtime.Object, error) {
-	subjects, err := s.reader(ctx)
+	_, subjects, err := s.reader(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -127,8 +129,7 @@ func (s *storage[T, P]) List(ctx context.Context, options *metainternalversion.L
 	list, err := s.view.List(ctx, subjects, view.ListOptions{
 		ResourceVersion:      options.ResourceVersion,
 		ResourceVersionMatch: options.ResourceVersionMatch,
-		Labels:               options.LabelSelector,
-		Fields:               options.FieldSelector,
+		Selection:            view.Selection{Labels: options.LabelSelector, Fields: options.FieldSelector},
 		Limit:                options.Limit,
 		Continue:             options.Continue,
 	})
@@ -146,17 +147,41 @@ func (s *storage[T, P]) List(ctx context.Context, options *metainternalversion.L
 	}, items), nil
 }
 
-// reader returns the subjects of the request's user, or an error if there is no
+// Watch returns the changes of what the user may get and that matches the
+// options: of the objects, and of the user's access to them. The watch counts
+// against the user's limit until the context is done, as it is when the request
+// has ended, whatever became of the watch.
+func (s *storage[T, P]) Watch(ctx context.Context, options *metainternalversion.ListOptions) (watch.Interface, error) {
+	user, subjects, err := s.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.limit.acquire(ctx, user.GetName()); err != nil {
+		return nil, err
+	}
+	w, err := s.view.Watch(ctx, subjects, view.WatchOptions{
+		ResourceVersion:   options.ResourceVersion,
+		Selection:         view.Selection{Labels: options.LabelSelector, Fields: options.FieldSelector},
+		SendInitialEvents: options.SendInitialEvents,
+		AllowBookmarks:    options.AllowWatchBookmarks,
+	})
+	if err != nil {
+		return nil, storeerrors.InterpretWatchError(err, s.resource, "")
+	}
+	return w, nil
+}
+
+// reader returns the request's user and its subjects, or an error if there is no
 // user or the view cannot answer yet.
-func (s *storage[T, P]) reader(ctx context.Context) ([]access.Subject, error) {
-	user, ok := apirequest.UserFrom(ctx)
+func (s *storage[T, P]) reader(ctx context.Context) (user.Info, []access.Subject, error) {
+	reader, ok := apirequest.UserFrom(ctx)
 	if !ok {
-		return nil, apierrors.NewInternalError(errors.New("no user in the request"))
+		return nil, nil, apierrors.NewInternalError(errors.New("no user in the request"))
 	}
 	if err := s.ready(); err != nil {
-		return nil, unavailable(s.resource, err)
+		return nil, nil, unavailable(s.resource, err)
 	}
-	return access.SubjectsOf(user), nil
+	return reader, access.SubjectsOf(reader), nil
 }
 
 // unavailable returns a 503 that asks the client to come back. An empty list

@@ -4,9 +4,11 @@
 package registry
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -60,7 +62,7 @@ type entry interface {
 	question() access.Question
 	resource() schema.GroupResource
 	fieldLabels() []string
-	install(Dependencies) View
+	install(Dependencies, *watchLimit) View
 }
 
 // Dependencies are what the views read from.
@@ -72,6 +74,9 @@ type Dependencies struct {
 	Clock  clock.WithTicker
 	// AccessReady returns an error while the index is not complete and current.
 	AccessReady func() error
+	// MaxWatchesPerUser is how many watches a user may have open, of all views
+	// together; 0 for any number.
+	MaxWatchesPerUser int
 }
 
 // View is an installed view.
@@ -81,8 +86,12 @@ type View struct {
 	Storage  rest.Storage
 	// Feed fills the view; it is for the caller to run.
 	Feed *feed.Feed
-	// Objects returns the number of objects in the view.
-	Objects func() int
+	// Guard ends the open watches whenever the view cannot answer; it is for the
+	// caller to run, and runs until the context is done.
+	Guard func(context.Context)
+	// Objects and Watches return the number of objects in the view and that of its
+	// open watches.
+	Objects, Watches func() int
 }
 
 // Questions returns what the views ask of an access index.
@@ -128,8 +137,9 @@ func AddFieldLabels(scheme *runtime.Scheme) error {
 // New installs every view.
 func New(d Dependencies) []View {
 	var views []View
+	limit := newWatchLimit(d.MaxWatchesPerUser)
 	for _, e := range table() {
-		views = append(views, e.install(d))
+		views = append(views, e.install(d, limit))
 	}
 	return views
 }
@@ -148,9 +158,9 @@ func (d definition[T, P, N]) fieldLabels() []string {
 	return slices.Sorted(maps.Keys(d.fields))
 }
 
-func (d definition[T, P, N]) install(deps Dependencies) View {
-	v := view.New[P, access.Subject](d.fieldsOf, deps.Index.Snapshot(d.question()), deps.Clock)
-	deps.Index.Subscribe(d.question(), func(c access.Change) { v.AccessChanged(c.After, c.Names, c.Every) })
+func (d definition[T, P, N]) install(deps Dependencies, limit *watchLimit) View {
+	v := view.New[P, access.Subject](d.viewKind(), deps.Index.Snapshot(d.question()), deps.Clock)
+	deps.Index.Subscribe(d.question(), func(c access.Change) { v.AccessChanged(c.After, c.Names, c.Subjects) })
 	f := feed.New(d.native.String(), d.source(deps.Client), sink[T, P, N]{v, d.fromNative}, deps.Clock)
 	ready := func() error {
 		if err := deps.AccessReady(); err != nil {
@@ -160,10 +170,48 @@ func (d definition[T, P, N]) install(deps Dependencies) View {
 	}
 	return View{
 		Resource: d.plural,
-		Storage:  newStorage(d.strategy(), v, ready),
+		Storage:  newStorage(d.strategy(), v, ready, limit),
 		Feed:     f,
+		Guard:    func(ctx context.Context) { guard(ctx, deps.Clock, ready, v.EndWatches) },
 		Objects:  v.Len,
+		Watches:  v.Watches,
 	}
+}
+
+func (d definition[T, P, N]) viewKind() view.Kind[P] {
+	return view.Kind[P]{
+		Resource:    d.plural,
+		Fields:      d.fieldsOf,
+		New:         func() P { return P(new(T)) },
+		ShallowCopy: shallowCopy[T, P],
+	}
+}
+
+// guardPeriod is how often a view is asked whether it can answer: how long its
+// watches stay open at most when it cannot.
+const guardPeriod = time.Second
+
+// guard calls end whenever ready returns an error, until the context is done.
+func guard(ctx context.Context, clock clock.WithTicker, ready func() error, end func()) {
+	ticker := clock.NewTicker(guardPeriod)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C():
+		}
+		if ready() != nil {
+			end()
+		}
+	}
+}
+
+// shallowCopy returns an object that shares all but its root: the encoder writes
+// the kind into the root of what it is given.
+func shallowCopy[T any, P object[T]](p P) P {
+	root := *p
+	return P(&root)
 }
 
 // sink hands native objects to a view.

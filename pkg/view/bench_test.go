@@ -49,7 +49,7 @@ func newBenchView(b *testing.B, count int) (*testView, []*object) {
 	for i := 0; i < count; i += count / 100 {
 		granted = append(granted, objects[i].Name)
 	}
-	v := New[*object, string](fieldsOf, granted, clock.RealClock{})
+	v := New[*object, string](kindOf(), granted, clock.RealClock{})
 	v.Replace(objects, "1")
 	return v, objects
 }
@@ -59,7 +59,7 @@ func BenchmarkList(b *testing.B) {
 		v, _ := newBenchView(b, count)
 		for name, o := range map[string]ListOptions{
 			"all":    {},
-			"labels": {Labels: labels.SelectorFromSet(labels.Set{"kubernetes.io/metadata.name": "namespace-000000"})},
+			"labels": {Selection: Selection{Labels: labels.SelectorFromSet(labels.Set{"kubernetes.io/metadata.name": "namespace-000000"})}},
 			"limit":  {Limit: 10},
 		} {
 			b.Run(fmt.Sprintf("100of%d/%s", count, name), func(b *testing.B) {

@@ -89,7 +89,7 @@ func (r *race) write() {
 func (r *race) changeAccess() {
 	for generation := uint64(1); generation <= raceSteps; generation++ {
 		r.begun.Store(generation)
-		r.view.AccessChanged(accessOf(generation), []string{"all"}, nil)
+		r.view.AccessChanged(accessOf(generation), []string{"all"}, []string{"alice"})
 		r.done.Store(generation)
 	}
 }
@@ -177,7 +177,7 @@ func TestConcurrentReads(t *testing.T) {
 	v, _ := newTestView(t, grants{}, 1)
 	r := &race{view: v}
 	r.relist(100)
-	r.view.AccessChanged(accessOf(0), []string{"all"}, nil)
+	r.view.AccessChanged(accessOf(0), []string{"all"}, []string{"alice"})
 
 	var writers, readers sync.WaitGroup
 	ended := make(chan struct{})

@@ -55,8 +55,8 @@ func TestContinue(t *testing.T) {
 		"root":                       {given: ListOptions{Continue: token(t, encoding, 12, "/")}, want: []string{"a", "b", "c"}, revision: 12},
 		"present":                    {given: ListOptions{Continue: token(t, encoding, -1, "b")}, want: []string{"b"}, revision: 16},
 		"present, least":             {given: ListOptions{Continue: token(t, encoding, math.MinInt64, "b")}, want: []string{"b"}, revision: 16},
-		"by name":                    {given: ListOptions{Continue: good, Fields: fields.OneTermEqualSelector("metadata.name", "c")}, want: []string{"c"}, revision: 12},
-		"by name, before":            {given: ListOptions{Continue: good, Fields: fields.OneTermEqualSelector("metadata.name", "a")}, revision: 12},
+		"by name":                    {given: ListOptions{Continue: good, Selection: Selection{Fields: fields.OneTermEqualSelector("metadata.name", "c")}}, want: []string{"c"}, revision: 12},
+		"by name, before":            {given: ListOptions{Continue: good, Selection: Selection{Fields: fields.OneTermEqualSelector("metadata.name", "a")}}, revision: 12},
 		"forgotten":                  {given: ListOptions{Continue: token(t, encoding, 9, "b")}, status: 410},
 		"with a revision":            {given: ListOptions{Continue: good, ResourceVersion: "12"}, status: 400},
 		"present with revision":      {given: ListOptions{Continue: token(t, encoding, -1, "b"), ResourceVersion: "12"}, status: 400},
@@ -96,7 +96,9 @@ func TestContinueAfterForgotten(t *testing.T) {
 	require.Equal(t, []string{"a"}, namesOf(first.Items))
 	v.Delete(newObject("b", "2", 12))
 	v.Upsert(newObject("bb", "4", 13))
-	c.Step(historyAge + 1)
+	c.Step(replicaLag + 1)
+	v.Bookmark("14")
+	c.Step(resumeAge + 1)
 	v.Bookmark("14")
 
 	_, err = v.List(t.Context(), []string{"root"}, ListOptions{Limit: 1, Continue: first.Continue})
@@ -131,7 +133,7 @@ func TestPages(t *testing.T) {
 	v.Upsert(newObject("c", "3", 13))     // is, with its old content
 	v.Delete(newObject("d", "4", 14))     // is another object now
 	v.Upsert(newObject("d", "other", 15)) //
-	v.AccessChanged(&grants{"alice": {"a", "aa", "b", "c", "d"}}, []string{"e"}, nil)
+	v.AccessChanged(&grants{"alice": {"a", "aa", "b", "c", "d"}}, []string{"e"}, []string{"alice"})
 
 	page, err = v.List(t.Context(), []string{"alice"}, ListOptions{Limit: 9, Continue: page.Continue})
 	require.NoError(t, err)
@@ -160,7 +162,7 @@ func TestGrantOutlivesObject(t *testing.T) {
 	v, _ := newTestView(t, grants{"bob": {"d"}}, 10, newObject("d", "bobs", 5))
 	v.Delete(newObject("d", "bobs", 11))
 	v.Upsert(newObject("d", "alices", 12))
-	v.AccessChanged(&grants{"alice": {"d"}}, []string{"d"}, nil)
+	v.AccessChanged(&grants{"alice": {"d"}}, []string{"d"}, []string{"alice"})
 	v.Delete(newObject("d", "alices", 13))
 	list, err := v.List(t.Context(), []string{"alice"}, ListOptions{ResourceVersion: "10", ResourceVersionMatch: metav1.ResourceVersionMatchExact})
 	require.NoError(t, err)

@@ -40,6 +40,18 @@ func fieldsOf(o *object) fields.Fields {
 	return fields.Set{"metadata.name": o.Name, "phase": o.Annotations["phase"]}
 }
 
+func kindOf() Kind[*object] {
+	return Kind[*object]{
+		Resource: "test",
+		Fields:   fieldsOf,
+		New:      func() *object { return &object{} },
+		ShallowCopy: func(o *object) *object {
+			root := *o
+			return &root
+		},
+	}
+}
+
 // describe returns what tells an object and its content from others.
 func describe(o *object) string {
 	return fmt.Sprintf("%s uid=%s rv=%s", o.Name, o.UID, o.ResourceVersion)
@@ -126,7 +138,7 @@ func (c *fakeClock) NewTimer(d time.Duration) clock.Timer {
 func newTestView(t testing.TB, access grants, resourceVersion uint64, objects ...*object) (*testView, *fakeClock) {
 	t.Helper()
 	fake := newFakeClock()
-	v := New[*object, string](fieldsOf, &access, fake)
+	v := New[*object, string](kindOf(), &access, fake)
 	v.Replace(objects, revision(resourceVersion))
 	return v, fake
 }

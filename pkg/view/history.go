@@ -4,25 +4,29 @@
 package view
 
 import (
+	"slices"
 	"sort"
 	"time"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 const (
-	// historyAge is how long an entry is kept: a client that reconnects resumes
-	// at a bookmark that may be 75 s old, as in the API server's watch cache, and
-	// needs the access changes of the two minutes before that.
-	historyAge = 200 * time.Second
+	// resumeAge is how long a client may resume at a revision after another took
+	// its place: bookmarks come once a minute, and 75 s is what the API server's
+	// watch cache keeps at least.
+	resumeAge = 80 * time.Second
+	// replicaLag is by how much the access that two replicas apply may differ. A
+	// client that resumes here may have been told of a revision by another replica
+	// that knew less of the access then, or more.
+	replicaLag = 2 * time.Minute
 	// historyCapacity is how many entries are kept at most, whatever their age. An
 	// entry keeps some 2 KiB alive besides its objects: the nodes of the tree that
 	// its change replaced.
 	historyCapacity = 16 * 1024
 )
 
-// Entry is one change of an object, or of the access to objects. It is immutable.
-type Entry[P metav1.Object, S comparable] struct {
+// Entry is one change of an object, or of the access to objects, or of the
+// revision alone. It is immutable.
+type Entry[P Object, S comparable] struct {
 	// Sequence numbers the entries of a view without gaps.
 	Sequence uint64
 	// ResourceVersion is that of the view after the entry.
@@ -33,11 +37,14 @@ type Entry[P metav1.Object, S comparable] struct {
 	// Before and After are the object; nil where it did not, or does not, exist.
 	// Both are nil for a change of access.
 	Before, After *Element[P]
+	// Relist says that the change is one of several that a relist found at once:
+	// whoever got to know the revision by one of them may lack the others.
+	Relist bool
 
-	// Names are the names whose audience changed, Every the subjects that gained
-	// or lost every name. Both are empty for a change of an object.
-	Names []string
-	Every []S
+	// Names are the names whose audience changed, Subjects those whose access
+	// changed. Both are empty for a change of an object.
+	Names    []string
+	Subjects []S
 
 	// AccessBefore and AccessAfter are equal for a change of an object.
 	AccessBefore, AccessAfter Access[S]
@@ -46,17 +53,24 @@ type Entry[P metav1.Object, S comparable] struct {
 	snapshot *snapshot[P]
 }
 
+// ofAccess reports whether the entry is a change of access.
+func (e *Entry[P, S]) ofAccess() bool { return len(e.Subjects) > 0 }
+
 // history is the log of a view: its latest entries, oldest first, and the
 // content from which they started. The view's lock protects it.
-type history[P metav1.Object, S comparable] struct {
-	// base is the content before the first entry kept.
+type history[P Object, S comparable] struct {
+	// base is the content before the first entry kept, reached when its revision
+	// became that of the view.
 	base    *snapshot[P]
-	entries []Entry[P, S]
+	reached time.Time
+	entries []*Entry[P, S]
 	next    uint64
 	// gaps are the revisions that relists skipped.
 	gaps []gap
-	// oldest is the first revision of which the content is known.
-	oldest uint64
+	// oldest is the first revision of which the content is known, complete the
+	// moment since which no entry is missing.
+	oldest   uint64
+	complete time.Time
 }
 
 // gap says that the revisions after one and before another are not known.
@@ -65,12 +79,15 @@ type gap struct {
 	recorded      time.Time
 }
 
-func newHistory[P metav1.Object, S comparable](base *snapshot[P]) *history[P, S] {
-	return &history[P, S]{base: base, oldest: base.resourceVersion}
+func newHistory[P Object, S comparable](base *snapshot[P], now time.Time) *history[P, S] {
+	h := &history[P, S]{}
+	h.reset(base, now)
+	return h
 }
 
-func (h *history[P, S]) reset(base *snapshot[P]) {
+func (h *history[P, S]) reset(base *snapshot[P], now time.Time) {
 	h.base, h.oldest = base, base.resourceVersion
+	h.reached, h.complete = now, now
 	h.entries, h.gaps = nil, nil
 }
 
@@ -81,34 +98,72 @@ func (h *history[P, S]) gap(after, before uint64, now time.Time) {
 	}
 }
 
-func (h *history[P, S]) append(e Entry[P, S]) {
+func (h *history[P, S]) append(e *Entry[P, S]) {
 	e.Sequence = h.next
 	h.next++
 	h.prune(e.Recorded, 1)
 	h.entries = append(h.entries, e)
 }
 
-// prune forgets entries that are too old, and those that are too many with room
-// for more.
+// prune forgets entries that no client needs to resume any more, and those that
+// are too many with room for more.
 func (h *history[P, S]) prune(now time.Time, room int) {
-	for len(h.gaps) > 0 && now.Sub(h.gaps[0].recorded) > historyAge {
+	for len(h.gaps) > 0 && now.Sub(h.gaps[0].recorded) > resumeAge+replicaLag {
 		h.oldest = max(h.oldest, h.gaps[0].before)
 		h.gaps = h.gaps[1:]
 	}
-	drop := max(0, len(h.entries)+room-historyCapacity)
-	for drop < len(h.entries) && now.Sub(h.entries[drop].Recorded) > historyAge {
-		drop++
-	}
-	if drop == 0 {
+	drop := max(len(h.entries)+room-historyCapacity, h.expired(now))
+	if drop <= 0 {
 		return
 	}
-	h.base = h.entries[drop-1].snapshot
+	last := h.entries[drop-1]
+	h.reached = h.reachedAt(last.ResourceVersion)
+	h.base, h.complete = last.snapshot, last.Recorded
 	h.oldest = max(h.oldest, h.base.resourceVersion)
 	clear(h.entries[:drop]) // what was dropped must not be kept alive by the array
 	h.entries = h.entries[drop:]
 	if len(h.entries) == 0 {
 		h.entries = nil
 	}
+}
+
+// expired returns how many entries no client needs. In a quiet cluster the
+// revision of an hour ago may still be the present one: a client that resumes
+// there needs every change of access since, and those that a replica which served
+// it may not have known.
+func (h *history[P, S]) expired(now time.Time) int {
+	if len(h.entries) == 0 || now.Sub(h.entries[0].Recorded) <= resumeAge+replicaLag {
+		return 0
+	}
+	settled := sort.Search(len(h.entries), func(i int) bool { return now.Sub(h.entries[i].Recorded) <= resumeAge })
+	needed := h.reachedAt(h.entries[settled-1].ResourceVersion).Add(-replicaLag)
+	return h.since(needed)
+}
+
+// since returns the index of the first entry recorded at or after a moment.
+func (h *history[P, S]) since(moment time.Time) int {
+	return sort.Search(len(h.entries), func(i int) bool { return !h.entries[i].Recorded.Before(moment) })
+}
+
+// reachedAt returns when a revision that the view had became that of the view.
+func (h *history[P, S]) reachedAt(resourceVersion uint64) time.Time {
+	if resourceVersion <= h.base.resourceVersion {
+		return h.reached
+	}
+	return h.entries[h.first(resourceVersion)].Recorded
+}
+
+// first returns the index of the first entry that is at least at a revision.
+func (h *history[P, S]) first(resourceVersion uint64) int {
+	return sort.Search(len(h.entries), func(i int) bool { return h.entries[i].ResourceVersion >= resourceVersion })
+}
+
+// before returns the content before the entry of an index.
+func (h *history[P, S]) before(index int) *snapshot[P] {
+	if index == 0 {
+		return h.base
+	}
+	return h.entries[index-1].snapshot
 }
 
 // at returns the content at a revision, false if it is not known.
@@ -121,9 +176,72 @@ func (h *history[P, S]) at(resourceVersion uint64) (*snapshot[P], bool) {
 			return nil, false
 		}
 	}
-	after := sort.Search(len(h.entries), func(i int) bool { return h.entries[i].ResourceVersion > resourceVersion })
-	if after == 0 {
-		return h.base, true
+	return h.before(sort.Search(len(h.entries), func(i int) bool { return h.entries[i].ResourceVersion > resourceVersion })), true
+}
+
+// resumption is where a client that holds the content of a revision goes on.
+type resumption[P Object, S comparable] struct {
+	// content is what the client holds, but for what it was, or was not, allowed.
+	content *snapshot[P]
+	// position is the same at the revision that the client named. partial says that
+	// the client may hold more of that revision, see Entry.Relist.
+	position *snapshot[P]
+	partial  bool
+	// access are the changes of access that the client may not know although they
+	// were applied here before the revision was reached; since is the moment from
+	// which on it may have known more, or less.
+	access []*Entry[P, S]
+	since  time.Time
+	// replay is what happened since, from the entry of sequence on.
+	replay   []*Entry[P, S]
+	sequence uint64
+}
+
+// resume returns where a client at a revision goes on; false if that is not known.
+func (h *history[P, S]) resume(resourceVersion uint64) (resumption[P, S], bool) {
+	if _, known := h.at(resourceVersion); !known {
+		return resumption[P, S]{}, false
 	}
-	return h.entries[after-1].snapshot, true
+	// The entry that brought the revision is known to the client, unless it is one
+	// of several. Changes of access bring none.
+	start := h.first(resourceVersion)
+	reached := h.reachedAt(h.before(start).resourceVersion)
+	r := resumption[P, S]{}
+	if h.before(start).resourceVersion < resourceVersion && start < len(h.entries) && h.entries[start].ResourceVersion == resourceVersion {
+		reached = h.entries[start].Recorded
+		if r.partial = h.entries[start].Relist; !r.partial {
+			start++
+		}
+	}
+	r.content, r.since = h.before(start), reached.Add(-replicaLag)
+	if !h.complete.Before(r.since) && !h.handedOut(resourceVersion) {
+		// Another process may have handed it out that knew less of the access than
+		// this one did when its log began.
+		return resumption[P, S]{}, false
+	}
+	r.position = &snapshot[P]{tree: r.content.tree, resourceVersion: resourceVersion}
+	for _, e := range h.entries[min(h.since(r.since), start):start] {
+		if e.ofAccess() {
+			r.access = append(r.access, e)
+		}
+	}
+	r.replay = slices.Clone(h.entries[start:])
+	r.sequence = h.next - uint64(len(r.replay))
+	return r, true
+}
+
+// handedOut reports whether this process told a client of the revision.
+func (h *history[P, S]) handedOut(resourceVersion uint64) bool {
+	if h.base.resourceVersion == resourceVersion && h.base.handedOut.Load() {
+		return true
+	}
+	for _, e := range h.entries[h.first(resourceVersion):] {
+		if e.ResourceVersion > resourceVersion {
+			break
+		}
+		if e.snapshot.handedOut.Load() {
+			return true
+		}
+	}
+	return false
 }

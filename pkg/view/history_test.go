@@ -35,7 +35,7 @@ func checkLog(t rapid.TB, v *testView) {
 	resourceVersion := v.history.base.resourceVersion
 	var previous *Entry[*object, string]
 	for i := range v.history.entries {
-		e := &v.history.entries[i]
+		e := v.history.entries[i]
 		if previous != nil && (e.Sequence != previous.Sequence+1 || e.AccessBefore != previous.AccessAfter || e.Recorded.Before(previous.Recorded)) {
 			t.Fatalf("entry %+v follows %+v", e, previous)
 		}
@@ -43,12 +43,14 @@ func checkLog(t rapid.TB, v *testView) {
 			t.Fatalf("entry at %d of content %d after %d", e.ResourceVersion, e.snapshot.resourceVersion, resourceVersion)
 		}
 		switch {
-		case e.Before == nil && e.After == nil:
-			if len(e.Names)+len(e.Every) == 0 {
-				t.Fatalf("an entry of nothing: %+v", e)
+		case e.ofAccess():
+			if e.Before != nil || e.After != nil || e.Relist || e.ResourceVersion != resourceVersion {
+				t.Fatalf("a change of access with one of an object: %+v", e)
 			}
-		case e.AccessBefore != e.AccessAfter || len(e.Names)+len(e.Every) != 0:
+		case e.AccessBefore != e.AccessAfter || len(e.Names) != 0:
 			t.Fatalf("a change of an object with one of access: %+v", e)
+		case e.Before == nil && e.After == nil && e.ResourceVersion <= resourceVersion:
+			t.Fatalf("an entry of nothing: %+v", e)
 		}
 		if e.Before != nil {
 			if content[e.Before.Name] != e.Before.Object {
@@ -97,7 +99,7 @@ func TestLog(t *testing.T) {
 	type entry struct {
 		Sequence, ResourceVersion uint64
 		Before, After             string
-		Names, Every              []string
+		Names, Subjects           []string
 		AccessBefore, AccessAfter bool // whether it is the second
 		Age                       time.Duration
 	}
@@ -110,16 +112,18 @@ func TestLog(t *testing.T) {
 	var got []entry
 	for _, e := range v.history.entries {
 		got = append(got, entry{
-			e.Sequence, e.ResourceVersion, text(e.Before), text(e.After), e.Names, e.Every,
+			e.Sequence, e.ResourceVersion, text(e.Before), text(e.After), e.Names, e.Subjects,
 			e.AccessBefore != first, e.AccessAfter != first, clock.Since(e.Recorded),
 		})
 	}
 	want := []entry{
 		{Sequence: 0, ResourceVersion: 17, Before: "a uid=1 rv=5", After: "a uid=1 rv=17", Age: time.Second},
-		{Sequence: 1, ResourceVersion: 18, Names: []string{"a", "b"}, Every: []string{"root"}, AccessAfter: true, Age: time.Second},
-		{Sequence: 2, ResourceVersion: 19, Before: "a uid=1 rv=17", AccessBefore: true, AccessAfter: true},
-		{Sequence: 3, ResourceVersion: 22, After: "c uid=3 rv=21", AccessBefore: true, AccessAfter: true},
-		{Sequence: 4, ResourceVersion: 22, After: "d uid=4 rv=3", AccessBefore: true, AccessAfter: true},
+		{Sequence: 1, ResourceVersion: 18, Age: time.Second},
+		{Sequence: 2, ResourceVersion: 18, Names: []string{"a", "b"}, Subjects: []string{"root"}, AccessAfter: true, Age: time.Second},
+		{Sequence: 3, ResourceVersion: 19, Before: "a uid=1 rv=17", AccessBefore: true, AccessAfter: true},
+		{Sequence: 4, ResourceVersion: 20, AccessBefore: true, AccessAfter: true},
+		{Sequence: 5, ResourceVersion: 22, After: "c uid=3 rv=21", AccessBefore: true, AccessAfter: true},
+		{Sequence: 6, ResourceVersion: 22, After: "d uid=4 rv=3", AccessBefore: true, AccessAfter: true},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("log (-want +got):\n%s", diff)
@@ -151,6 +155,9 @@ func TestReplaceLogsWhatDiffers(t *testing.T) {
 			var got []string
 			for _, e := range v.history.entries {
 				text := ""
+				if e.Before == nil && e.After == nil {
+					continue // the revision alone
+				}
 				if e.Before != nil {
 					text += "-" + e.Before.Name
 				}
@@ -179,7 +186,7 @@ func TestRevisionNeverFalls(t *testing.T) {
 		v.Bookmark(step.bookmark)
 		assert.Equal(t, step.want, v.snapshot.Load().resourceVersion, "after bookmark %q", step.bookmark)
 	}
-	assert.Empty(t, v.history.entries)
+	assert.Len(t, v.history.entries, 1)
 }
 
 // A list at a lower revision is that of an API server restored from a backup:
@@ -203,40 +210,63 @@ func TestReplaceBackInTime(t *testing.T) {
 	checkLog(t, v)
 }
 
+// sequences returns the sequences of the entries that are kept.
+func sequences(v *testView) []uint64 {
+	var kept []uint64
+	for _, e := range v.history.entries {
+		kept = append(kept, e.Sequence)
+	}
+	return kept
+}
+
+// What a client needs who resumes at the revision of 80 s ago is kept, with the
+// two minutes before that revision was reached.
 func TestHistoryForgetsByAge(t *testing.T) {
 	t.Parallel()
 	v, clock := newTestView(t, grants{}, 10)
-	v.Upsert(newObject("a", "1", 11)) // at 0 s
-	clock.Step(historyAge / 2)
+	v.Upsert(newObject("a", "1", 11))
+	clock.Step(100 * time.Second)
 	v.Upsert(newObject("a", "1", 12)) // at 100 s
-	clock.Step(historyAge / 2)
-	v.Bookmark("13") // at 200 s: the first entry is as old as one may be
-	require.Len(t, v.history.entries, 2)
+	clock.Step(121 * time.Second)
+	v.Upsert(newObject("a", "1", 13)) // at 221 s
+	clock.Step(resumeAge)
+	v.Bookmark("13")
+	require.Equal(t, []uint64{0, 1, 2}, sequences(v), "12 was the revision 80 s ago")
 	require.Equal(t, uint64(10), v.history.base.resourceVersion)
 
 	clock.Step(1)
-	v.Bookmark("14")
-	require.Len(t, v.history.entries, 1)
-	require.Equal(t, uint64(11), v.history.base.resourceVersion)
-	_, known := v.history.at(10)
-	require.False(t, known)
-	at11, known := v.history.at(11)
-	require.True(t, known)
-	require.Equal(t, "11", contentOf(at11)["a"].ResourceVersion)
-
-	clock.Step(historyAge)
-	v.Upsert(newObject("a", "1", 15)) // a change forgets, too
-	require.Len(t, v.history.entries, 1)
+	v.Bookmark("13")
+	require.Equal(t, []uint64{2}, sequences(v), "13 was, and was reached 121 s after 12")
 	require.Equal(t, uint64(12), v.history.base.resourceVersion)
-	checkLog(t, v)
-
-	clock.Step(historyAge + 1)
-	v.Bookmark("16")
-	require.Nil(t, v.history.entries, "a quiet view keeps no array")
-	require.Equal(t, uint64(15), v.history.base.resourceVersion)
-	at16, known := v.history.at(16)
+	_, known := v.history.at(11)
+	require.False(t, known)
+	at12, known := v.history.at(12)
 	require.True(t, known)
-	require.Equal(t, "15", contentOf(at16)["a"].ResourceVersion)
+	require.Equal(t, "12", contentOf(at12)["a"].ResourceVersion)
+	checkLog(t, v)
+}
+
+// In a quiet cluster the revision stays. Who resumes there after an hour needs
+// every change of access since.
+func TestHistoryKeepsAccessOfThePresentRevision(t *testing.T) {
+	t.Parallel()
+	v, clock := newTestView(t, grants{}, 10)
+	v.AccessChanged(&grants{"alice": {"a"}}, []string{"a"}, []string{"alice"})
+	clock.Step(10 * time.Minute)
+	v.AccessChanged(&grants{"alice": {"b"}}, []string{"a", "b"}, []string{"alice"})
+	v.Upsert(newObject("a", "1", 11))
+	v.AccessChanged(&grants{"alice": {"c"}}, []string{"b", "c"}, []string{"alice"})
+	for range 60 {
+		clock.Step(time.Minute)
+		v.Bookmark("11")
+	}
+	require.Equal(t, []uint64{1, 2, 3}, sequences(v))
+	start, known := v.history.resume(11)
+	require.True(t, known)
+	require.Len(t, start.access, 1)
+	require.Len(t, start.replay, 1)
+	require.Equal(t, uint64(3), start.sequence)
+	checkLog(t, v)
 }
 
 func TestHistoryForgetsByCapacity(t *testing.T) {
@@ -282,10 +312,12 @@ func TestHistoryReleasesMemory(t *testing.T) {
 	}
 	clock.Step(time.Second)
 	v.Upsert(newObject("a", "1", 20))
-	// The entries that hold it go, as After and as Before; the last one stays.
-	clock.Step(historyAge)
-	v.Bookmark("21")
-	require.Len(t, v.history.entries, 1)
+	// The entries that hold it go, as After and as Before.
+	clock.Step(replicaLag + 1)
+	v.Upsert(newObject("a", "1", 21))
+	clock.Step(resumeAge + 1)
+	v.Bookmark("22")
+	require.Len(t, v.history.entries, 2)
 	require.Eventually(t, func() bool {
 		runtime.GC()
 		select {

@@ -21,10 +21,10 @@ import (
 )
 
 var (
-	modelNames    = []string{"a", "b", "c", "d", "e"}
-	modelSubjects = []string{"alice", "bob", "dev", "root"}
-	modelReaders  = [][]string{{"alice"}, {"bob", "dev"}, {"alice", "dev", "alice"}, {"root", "bob"}, {"nobody"}, {}}
-	modelOptions  = []ListOptions{
+	modelNames      = []string{"a", "b", "c", "d", "e"}
+	modelSubjects   = []string{"alice", "bob", "dev", "root"}
+	modelReaders    = [][]string{{"alice"}, {"bob", "dev"}, {"alice", "dev", "alice"}, {"root", "bob"}, {"nobody"}, {}}
+	modelSelections = []Selection{
 		{},
 		{Labels: labels.Everything(), Fields: fields.Everything()},
 		{Labels: labels.SelectorFromSet(labels.Set{"color": "red"})},
@@ -42,8 +42,8 @@ type state struct {
 	content         map[string]*object
 }
 
-// change is when the oracle's log got an entry, and the revision it ended at.
-type change struct {
+// logged is when the oracle's log got an entry, and the revision it ended at.
+type logged struct {
 	at              time.Time
 	resourceVersion uint64
 }
@@ -58,11 +58,13 @@ type skip struct {
 type model struct {
 	view  *testView
 	clock *fakeClock
+	// began is when the view was filled.
+	began time.Time
 
 	// states are in the order of revisions; forgotten is the first revision that
 	// history still reaches.
 	states    []state
-	log       []change
+	log       []logged
 	skipped   []skip
 	forgotten uint64
 	access    grants
@@ -80,7 +82,7 @@ type paging struct {
 
 func newModel(t *rapid.T) *model {
 	m := &model{clock: newFakeClock(), access: grants{}}
-	m.view = New[*object, string](fieldsOf, &grants{}, m.clock)
+	m.view = New[*object, string](kindOf(), &grants{}, m.clock)
 	m.replace(t, 10)
 	return m
 }
@@ -100,21 +102,35 @@ func (m *model) at(resourceVersion uint64) map[string]*object {
 
 // advance notes a content, and an entry of the log if something changed.
 func (m *model) advance(resourceVersion uint64, content map[string]*object, changed bool) {
+	changed = changed || resourceVersion > m.present().resourceVersion
 	m.states = append(m.states, state{max(resourceVersion, m.present().resourceVersion), content})
 	if changed {
 		m.prune()
-		m.log = append(m.log, change{m.clock.Now(), m.present().resourceVersion})
+		m.log = append(m.log, logged{m.clock.Now(), m.present().resourceVersion})
 	}
 }
 
+// prune forgets what is older than the two minutes before the revision of 80 s
+// ago was reached.
 func (m *model) prune() {
-	for len(m.skipped) > 0 && m.clock.Now().Sub(m.skipped[0].at) > historyAge {
+	for len(m.skipped) > 0 && m.clock.Now().Sub(m.skipped[0].at) > resumeAge+replicaLag {
 		m.forgotten = max(m.forgotten, m.skipped[0].before)
 		m.skipped = m.skipped[1:]
 	}
-	for len(m.log) > 0 && m.clock.Now().Sub(m.log[0].at) > historyAge {
-		m.forgotten = max(m.forgotten, m.log[0].resourceVersion)
-		m.log = m.log[1:]
+	needed := m.began
+	for _, settled := range slices.Backward(m.log) {
+		if m.clock.Now().Sub(settled.at) > resumeAge {
+			if first := m.states[0].resourceVersion; settled.resourceVersion > first {
+				i := slices.IndexFunc(m.log, func(l logged) bool { return l.resourceVersion == settled.resourceVersion })
+				needed = m.log[i].at
+			}
+			break
+		}
+	}
+	for _, l := range m.log {
+		if l.at.Before(needed.Add(-replicaLag)) {
+			m.forgotten = max(m.forgotten, l.resourceVersion)
+		}
 	}
 }
 
@@ -198,7 +214,7 @@ func (m *model) replace(t *rapid.T, resourceVersion uint64) {
 	}
 	m.view.Replace(slices.Collect(maps.Values(next)), revision(resourceVersion))
 	m.states = []state{{resourceVersion, next}}
-	m.log, m.pagings, m.skipped, m.forgotten = nil, nil, nil, resourceVersion
+	m.log, m.pagings, m.skipped, m.forgotten, m.began = nil, nil, nil, resourceVersion, m.clock.Now()
 }
 
 func (m *model) bookmark(t *rapid.T) {
@@ -214,7 +230,7 @@ func (m *model) changeAccess(t *rapid.T) {
 		next[subject] = rapid.SliceOfDistinct(rapid.SampledFrom(modelNames), rapid.ID[string]).Draw(t, subject)
 	}
 	next["root"] = append(next["root"], "*")
-	m.view.AccessChanged(&next, modelNames, nil)
+	m.view.AccessChanged(&next, modelNames, modelSubjects)
 	m.access = next
 	m.advance(0, m.content(), true)
 }
@@ -254,7 +270,8 @@ func (m *model) every(readers []string) bool {
 // check compares what every reader gets and lists now.
 func (m *model) check(t *rapid.T) {
 	for _, readers := range modelReaders {
-		for _, o := range modelOptions {
+		for _, selection := range modelSelections {
+			o := ListOptions{Selection: selection}
 			for _, o.ResourceVersion = range []string{"", "0", revision(m.present().resourceVersion)} {
 				list, err := m.view.List(t.Context(), readers, o)
 				if err != nil {
@@ -294,7 +311,7 @@ func (m *model) listAt(t *rapid.T) {
 	first := m.states[0].resourceVersion
 	resourceVersion := rapid.Uint64Range(first-1, m.present().resourceVersion).Draw(t, "revision")
 	readers := rapid.SampledFrom(modelReaders).Draw(t, "readers")
-	o := rapid.SampledFrom(modelOptions).Draw(t, "options")
+	o := ListOptions{Selection: rapid.SampledFrom(modelSelections).Draw(t, "selection")}
 	o.ResourceVersion, o.ResourceVersionMatch = revision(resourceVersion), metav1.ResourceVersionMatchExact
 	if rapid.Bool().Draw(t, "legacy") {
 		o.ResourceVersionMatch, o.Limit = "", 100
@@ -332,7 +349,7 @@ func (m *model) future(t *rapid.T) {
 func (m *model) startPaging(t *rapid.T) {
 	p := &paging{
 		readers: rapid.SampledFrom(modelReaders).Draw(t, "readers"),
-		options: rapid.SampledFrom(modelOptions).Draw(t, "options"),
+		options: ListOptions{Selection: rapid.SampledFrom(modelSelections).Draw(t, "selection")},
 		content: m.present(),
 	}
 	p.options.Limit = rapid.Int64Range(1, 2).Draw(t, "limit")

@@ -31,17 +31,21 @@ const (
 type ListOptions struct {
 	ResourceVersion      string
 	ResourceVersionMatch metav1.ResourceVersionMatch
-	// Labels and Fields select objects; nil selects all.
-	Labels labels.Selector
-	Fields fields.Selector
+	Selection
 	// Limit is how many objects a page holds, 0 for no limit; Continue is the
 	// token of the page before.
 	Limit    int64
 	Continue string
 }
 
+// Selection selects objects; a nil selector selects all.
+type Selection struct {
+	Labels labels.Selector
+	Fields fields.Selector
+}
+
 // List is what a reader may get, or a page of it.
-type List[P metav1.Object] struct {
+type List[P Object] struct {
 	// Items are the stored objects, in the order of their names.
 	Items           []P
 	ResourceVersion uint64
@@ -79,7 +83,7 @@ func (v *View[P, S]) List(ctx context.Context, subjects []S, o ListOptions) (Lis
 	if err != nil {
 		return List[P]{}, err
 	}
-	list := List[P]{ResourceVersion: content.resourceVersion}
+	list := List[P]{ResourceVersion: content.handOut()}
 	more := false
 	v.walk(content, subjects, from, o, func(element *Element[P]) bool {
 		if more = o.Limit > 0 && int64(len(list.Items)) == o.Limit; more {
@@ -106,7 +110,7 @@ func (v *View[P, S]) walk(content *snapshot[P], subjects []S, from string, o Lis
 	access := *v.access.Load()
 	present := v.snapshot.Load()
 	every := access.Every(subjects)
-	visit := func(element *Element[P]) bool {
+	v.visible(content, access, subjects, from, o.Selection, func(element *Element[P]) bool {
 		// Access to a name is access to the object that bears it now. An old
 		// content may hold another one, of which the reader was never to know.
 		if content != present && !every {
@@ -114,15 +118,21 @@ func (v *View[P, S]) walk(content *snapshot[P], subjects []S, from string, o Lis
 				return true
 			}
 		}
-		return !v.matches(element, o) || yield(element)
-	}
-	if name, ok := exactName(o.Fields); ok {
+		return yield(element)
+	})
+}
+
+// visible calls yield with the elements of a content, from a name on and in
+// order, that an access allows and that match, until it returns false.
+func (v *View[P, S]) visible(content *snapshot[P], access Access[S], subjects []S, from string, s Selection, yield func(*Element[P]) bool) {
+	visit := func(element *Element[P]) bool { return !v.matches(element, s) || yield(element) }
+	if name, ok := exactName(s.Fields); ok {
 		if element, found := content.get(name); found && name >= from && access.Allowed(subjects, name) {
 			visit(element)
 		}
 		return
 	}
-	if every {
+	if access.Every(subjects) {
 		content.tree.AscendGreaterOrEqual(&Element[P]{Name: from}, visit)
 		return
 	}
@@ -142,11 +152,11 @@ func exactName(selector fields.Selector) (string, bool) {
 	return selector.RequiresExactMatch(metav1.ObjectNameField)
 }
 
-func (v *View[P, S]) matches(element *Element[P], o ListOptions) bool {
-	if o.Labels != nil && !o.Labels.Empty() && !o.Labels.Matches(labels.Set(element.Object.GetLabels())) {
+func (v *View[P, S]) matches(element *Element[P], s Selection) bool {
+	if s.Labels != nil && !s.Labels.Empty() && !s.Labels.Matches(labels.Set(element.Object.GetLabels())) {
 		return false
 	}
-	return o.Fields == nil || o.Fields.Empty() || o.Fields.Matches(v.fields(element.Object))
+	return s.Fields == nil || s.Fields.Empty() || s.Fields.Matches(v.kind.Fields(element.Object))
 }
 
 // contentFor returns the content that a list is of and the name it begins at.
@@ -178,12 +188,14 @@ func (v *View[P, S]) contentFor(ctx context.Context, o ListOptions) (*snapshot[P
 	content, known := v.history.at(uint64(revision))
 	v.lock.Unlock()
 	switch {
+	case known && content.resourceVersion == uint64(revision):
+		return content, nameOf(key), nil
 	case known:
 		return &snapshot[P]{tree: content.tree, resourceVersion: uint64(revision)}, nameOf(key), nil
 	case o.Continue != "":
 		return nil, "", inconsistentContinueError(key)
 	default:
-		return nil, "", apierrors.NewResourceExpired(fmt.Sprintf("too old resource version: %d", revision))
+		return nil, "", tooOldError(uint64(revision))
 	}
 }
 
@@ -192,6 +204,10 @@ func nameOf(key string) string {
 		return ""
 	}
 	return key[len(keyPrefix):]
+}
+
+func tooOldError(resourceVersion uint64) *apierrors.StatusError {
+	return apierrors.NewResourceExpired(fmt.Sprintf("too old resource version: %d", resourceVersion))
 }
 
 // inconsistentContinueError tells a client whose pages are of a forgotten revision

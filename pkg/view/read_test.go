@@ -247,7 +247,7 @@ func TestWaitInVain(t *testing.T) {
 		t.Parallel()
 		v, c := newEdited(t)
 		results := start(t.Context(), v, c, ListOptions{ResourceVersion: "17"})
-		v.AccessChanged(&grants{}, []string{"a"}, nil)
+		v.AccessChanged(&grants{}, []string{"a"}, []string{"alice"})
 		waiting(t, results)
 		v.Bookmark("17")
 		r := <-results
@@ -274,7 +274,7 @@ func (p *probe) Now() time.Time {
 func TestReplaceIsAtomic(t *testing.T) {
 	t.Parallel()
 	p := &probe{fakeClock: newFakeClock()}
-	v := New[*object, string](fieldsOf, &grants{"root": {"*"}}, p)
+	v := New[*object, string](kindOf(), &grants{"root": {"*"}}, p)
 	v.Replace([]*object{newObject("a", "1", 5), newObject("b", "2", 6), newObject("c", "3", 7)}, "10")
 
 	type seen struct {

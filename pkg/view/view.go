@@ -4,18 +4,25 @@
 package view
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
+	"slices"
 	"sync"
 	"sync/atomic"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/storage"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/third_party/forked/golang/btree"
+
+	"tenancy.capsule.io/pkg/internal/metrics"
 )
 
 // Access says who may get which name at one moment. It is immutable.
@@ -31,19 +38,41 @@ type Access[S comparable] interface {
 	Audience(name string) iter.Seq[S]
 }
 
+// Object is what a view holds: a pointer to a type of the API.
+type Object interface {
+	metav1.Object
+	runtime.Object
+}
+
+// Kind is what a view needs to know of the objects it holds.
+type Kind[P Object] struct {
+	// Resource names the view in metrics.
+	Resource string
+	// Fields returns the fields of an object that field selectors may name.
+	Fields func(P) fields.Fields
+	// New returns an empty object, ShallowCopy one that shares all but its root:
+	// watches stamp a revision on what they hand out, and encoders the kind.
+	New         func() P
+	ShallowCopy func(P) P
+}
+
 // View holds the objects of one cluster-scoped resource. P is a pointer to the
 // object's type, S the type of a subject.
 //
 // Replace, Upsert, Delete and Bookmark are the sink of one feed; AccessChanged is
-// called by the index; Get, List and Len may be called concurrently at any time.
-type View[P metav1.Object, S comparable] struct {
-	fields func(P) fields.Fields
-	clock  clock.WithTicker
+// called by the index; the other methods may be called concurrently at any time.
+type View[P Object, S comparable] struct {
+	kind    Kind[P]
+	clock   clock.WithTicker
+	metrics *metrics.Watch
 
-	// lock protects the log, the tree that the writer changes and advanced.
-	lock    sync.Mutex
-	history *history[P, S]
-	tree    *btree.BTree[*Element[P]]
+	// lock protects the log, the tree that the writer changes, the open watches,
+	// the same by their subjects, and advanced.
+	lock     sync.Mutex
+	history  *history[P, S]
+	tree     *btree.BTree[*Element[P]]
+	open     sets.Set[*watcher[P, S]]
+	watchers map[S]sets.Set[*watcher[P, S]]
 	// advanced is closed when the resourceVersion grows; nil while nobody waits.
 	advanced chan struct{}
 
@@ -54,26 +83,44 @@ type View[P metav1.Object, S comparable] struct {
 }
 
 // Element is an object in the view. It is immutable.
-type Element[P metav1.Object] struct {
+type Element[P Object] struct {
 	Name   string
 	Object P
 }
 
 // snapshot is the content of the view at one revision. It is immutable.
-type snapshot[P metav1.Object] struct {
+type snapshot[P Object] struct {
 	tree            *btree.BTree[*Element[P]]
 	resourceVersion uint64
+	// handedOut is whether a client was told of the revision by this process, as
+	// one to watch from.
+	handedOut atomic.Bool
+}
+
+// handOut notes that a client is told of the revision, and returns it.
+func (s *snapshot[P]) handOut() uint64 {
+	if !s.handedOut.Load() { // readers share the word: write it once
+		s.handedOut.Store(true)
+	}
+	return s.resourceVersion
 }
 
 func (s *snapshot[P]) get(name string) (*Element[P], bool) {
 	return s.tree.Get(&Element[P]{Name: name})
 }
 
-// New returns an empty view. fields returns the fields of an object that field
-// selectors may name; access is what holds until AccessChanged says otherwise.
-func New[P metav1.Object, S comparable](fields func(P) fields.Fields, access Access[S], clock clock.WithTicker) *View[P, S] {
-	v := &View[P, S]{fields: fields, clock: clock, tree: newTree[P]()}
-	v.history = newHistory[P, S](&snapshot[P]{tree: v.tree.Clone()})
+// New returns an empty view. access is what holds until AccessChanged says
+// otherwise.
+func New[P Object, S comparable](kind Kind[P], access Access[S], clock clock.WithTicker) *View[P, S] {
+	v := &View[P, S]{
+		kind:     kind,
+		clock:    clock,
+		metrics:  metrics.ForWatches(kind.Resource),
+		tree:     newTree[P](),
+		open:     sets.New[*watcher[P, S]](),
+		watchers: map[S]sets.Set[*watcher[P, S]]{},
+	}
+	v.history = newHistory[P, S](&snapshot[P]{tree: v.tree.Clone()}, clock.Now())
 	v.snapshot.Store(v.history.base)
 	v.access.Store(&access)
 	return v
@@ -82,7 +129,7 @@ func New[P metav1.Object, S comparable](fields func(P) fields.Fields, access Acc
 // degree is that of the API server's own watch cache.
 const degree = 16
 
-func newTree[P metav1.Object]() *btree.BTree[*Element[P]] {
+func newTree[P Object]() *btree.BTree[*Element[P]] {
 	return btree.New(degree, func(a, b *Element[P]) bool { return a.Name < b.Name })
 }
 
@@ -99,7 +146,7 @@ func (v *View[P, S]) Upsert(object P) {
 	defer v.lock.Unlock()
 	after := &Element[P]{Name: object.GetName(), Object: object}
 	before, _ := v.tree.ReplaceOrInsert(after)
-	v.publishLocked(v.logLocked(before, after, resourceVersion))
+	v.publishLocked(v.logLocked(change[P]{before: before, after: after, resourceVersion: resourceVersion}))
 }
 
 // Delete takes an object that was deleted, with the revision of its deletion.
@@ -111,7 +158,7 @@ func (v *View[P, S]) Delete(object P) {
 	v.lock.Lock()
 	defer v.lock.Unlock()
 	if before, found := v.tree.Delete(&Element[P]{Name: object.GetName()}); found {
-		v.publishLocked(v.logLocked(before, nil, resourceVersion))
+		v.publishLocked(v.logLocked(change[P]{before: before, resourceVersion: resourceVersion}))
 	}
 	v.advanceLocked(resourceVersion)
 }
@@ -133,17 +180,22 @@ func (v *View[P, S]) Replace(objects []P, version string) {
 	previous := v.snapshot.Load()
 	if previous.resourceVersion == 0 || resourceVersion < previous.resourceVersion {
 		v.tree = next
-		v.history.reset(&snapshot[P]{tree: v.tree.Clone(), resourceVersion: resourceVersion})
+		v.history.reset(&snapshot[P]{tree: v.tree.Clone(), resourceVersion: resourceVersion}, v.clock.Now())
 		v.publishLocked(v.history.base)
+		// What watchers hold is of revisions that are no more.
+		v.endAllLocked(metrics.EndedByReset, apierrors.NewResourceExpired("the API server went back in time: list again"))
 		return
 	}
 	// What happened since, and was undone again, is not known.
 	v.history.gap(previous.resourceVersion, resourceVersion, v.clock.Now())
 	last := previous
+	log := func(before, after *Element[P]) {
+		last = v.logLocked(change[P]{before: before, after: after, resourceVersion: resourceVersion, relist: true})
+	}
 	previous.tree.Ascend(func(before *Element[P]) bool {
 		if !next.Has(before) {
 			v.tree.Delete(before)
-			last = v.logLocked(before, nil, resourceVersion)
+			log(before, nil)
 		}
 		return true
 	})
@@ -152,12 +204,12 @@ func (v *View[P, S]) Replace(objects []P, version string) {
 		if found && before.Object.GetUID() != after.Object.GetUID() {
 			// Another object of the name: one went and one came.
 			v.tree.Delete(before)
-			v.logLocked(before, nil, resourceVersion)
+			log(before, nil)
 			before, found = nil, false
 		}
 		if !found || before.Object.GetResourceVersion() != after.Object.GetResourceVersion() {
 			v.tree.ReplaceOrInsert(after)
-			last = v.logLocked(before, after, resourceVersion)
+			log(before, after)
 		}
 		return true
 	})
@@ -179,47 +231,64 @@ func (v *View[P, S]) Bookmark(version string) {
 }
 
 // AccessChanged takes the access that holds from now on: names are the names
-// whose audience changed, every the subjects that gained or lost every name.
-func (v *View[P, S]) AccessChanged(after Access[S], names []string, every []S) {
+// whose audience changed, subjects those that gained or lost a name, or every name.
+func (v *View[P, S]) AccessChanged(after Access[S], names []string, subjects []S) {
 	v.lock.Lock()
 	defer v.lock.Unlock()
 	before := v.access.Swap(&after)
 	present := v.snapshot.Load()
-	v.history.append(Entry[P, S]{
+	if present.resourceVersion == 0 || len(subjects) == 0 {
+		return // nobody has seen anything by it
+	}
+	e := &Entry[P, S]{
 		ResourceVersion: present.resourceVersion,
 		Recorded:        v.clock.Now(),
 		Names:           names,
-		Every:           every,
+		Subjects:        subjects,
 		AccessBefore:    *before,
 		AccessAfter:     after,
 		snapshot:        present,
-	})
+	}
+	v.history.append(e)
+	v.dispatchLocked(e, slices.Values(subjects))
+}
+
+// change is what an entry of the log says of objects.
+type change[P Object] struct {
+	before, after   *Element[P]
+	resourceVersion uint64
+	relist          bool
 }
 
 // logLocked logs a change that the writer's tree holds already, and returns the
 // content after it, which is for the caller to publish.
-func (v *View[P, S]) logLocked(before, after *Element[P], resourceVersion uint64) *snapshot[P] {
+func (v *View[P, S]) logLocked(c change[P]) *snapshot[P] {
 	access := *v.access.Load()
 	present := &snapshot[P]{
 		tree:            v.tree.Clone(),
-		resourceVersion: max(resourceVersion, v.snapshot.Load().resourceVersion),
+		resourceVersion: max(c.resourceVersion, v.snapshot.Load().resourceVersion),
 	}
-	v.history.append(Entry[P, S]{
+	e := &Entry[P, S]{
 		ResourceVersion: present.resourceVersion,
 		Recorded:        v.clock.Now(),
-		Before:          before,
-		After:           after,
+		Before:          c.before,
+		After:           c.after,
+		Relist:          c.relist,
 		AccessBefore:    access,
 		AccessAfter:     access,
 		snapshot:        present,
-	})
+	}
+	v.history.append(e)
+	if element := cmp.Or(c.after, c.before); element != nil {
+		v.dispatchLocked(e, access.Audience(element.Name))
+	}
 	return present
 }
 
-// advanceLocked notes that nothing else happened up to a revision.
+// advanceLocked logs that nothing else happened up to a revision.
 func (v *View[P, S]) advanceLocked(resourceVersion uint64) {
-	if present := v.snapshot.Load(); resourceVersion > present.resourceVersion {
-		v.publishLocked(&snapshot[P]{tree: present.tree, resourceVersion: resourceVersion})
+	if resourceVersion > v.snapshot.Load().resourceVersion {
+		v.publishLocked(v.logLocked(change[P]{resourceVersion: resourceVersion}))
 	}
 }
 

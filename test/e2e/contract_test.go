@@ -209,8 +209,6 @@ func TestWritesAreRefused(t *testing.T) {
 		"patch":             {http.MethodPatch, "/default", "{}"},
 		"delete":            {http.MethodDelete, "/default", ""},
 		"delete collection": {http.MethodDelete, "", ""},
-		"watch":             {http.MethodGet, "?watch=true", ""},
-		"deprecated watch":  {http.MethodGet, "?watch=1&resourceVersion=0", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

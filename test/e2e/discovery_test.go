@@ -36,7 +36,7 @@ func TestDiscovery(t *testing.T) {
 	want := []metav1.APIResource{{
 		Name: "tenantnamespaces", SingularName: "tenantnamespace", Kind: "TenantNamespace",
 		ShortNames: []string{"tns"}, Categories: []string{"tenancy"},
-		Verbs: metav1.Verbs{"get", "list"},
+		Verbs: metav1.Verbs{"get", "list", "watch"},
 	}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -30,6 +30,8 @@ const (
 	watchTermination = 10 * time.Second
 	// All feeds share this client.
 	clientQPS, clientBurst = 50, 100
+	// A watch takes some 100 KiB in this server and the API server together.
+	maxWatchesPerUser = 200
 )
 
 // Options are the flags of tenancy-apiserver.
@@ -44,6 +46,7 @@ type Options struct {
 	// Kubeconfig is the file to reach the API server with; empty in a cluster.
 	Kubeconfig                string
 	AllowAnyRequestHeaderName bool
+	MaxWatchesPerUser         int
 	Profiling                 bool
 }
 
@@ -56,6 +59,8 @@ func NewOptions() *Options {
 		Authorization:  genericoptions.NewDelegatingAuthorizationOptions(),
 		Audit:          genericoptions.NewAuditOptions(),
 		Logging:        logs.NewOptions(),
+
+		MaxWatchesPerUser: maxWatchesPerUser,
 	}
 	o.Run.ShutdownSendRetryAfter = true
 	o.Run.ShutdownWatchTerminationGracePeriod = watchTermination
@@ -71,6 +76,7 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	fs := fss.FlagSet("tenancy")
 	fs.StringVar(&o.Kubeconfig, "kubeconfig", o.Kubeconfig, "Path to the kubeconfig to reach the API server with. Also used for delegated authentication and authorization unless they have a file of their own. Empty means the service account of the pod.")
 	fs.BoolVar(&o.AllowAnyRequestHeaderName, "allow-any-requestheader-name", o.AllowAnyRequestHeaderName, "Start even if the cluster's requestheader-allowed-names is empty, under which every certificate of the request-header CA may speak for every user. Safe only if that CA signs front proxies and nothing else.")
+	fs.IntVar(&o.MaxWatchesPerUser, "max-watches-per-user", o.MaxWatchesPerUser, "How many watches a user may have open on this server, of all views together. What goes beyond is answered with 429 and Retry-After. 0 means any number.")
 	fs.BoolVar(&o.Profiling, "profiling", o.Profiling, "Serve profiles below /debug/pprof/.")
 	o.Run.AddUniversalFlags(fss.FlagSet("generic"))
 	o.SecureServing.AddFlags(fss.FlagSet("secure serving"))
@@ -100,6 +106,9 @@ func (o *Options) Validate() error {
 	errs = append(errs, o.Audit.Validate()...)
 	if o.SecureServing.BindPort == 0 {
 		errs = append(errs, errors.New("--secure-port must not be 0: the API server can reach this server by TLS only"))
+	}
+	if o.MaxWatchesPerUser < 0 {
+		errs = append(errs, fmt.Errorf("--max-watches-per-user must not be negative, is %d: 0 means any number", o.MaxWatchesPerUser))
 	}
 	if o.AllowAnyRequestHeaderName && len(o.Authentication.RequestHeader.AllowedNames) > 0 {
 		errs = append(errs, errors.New("--allow-any-requestheader-name contradicts --requestheader-allowed-names: give one of them"))
@@ -145,6 +154,7 @@ func (o *Options) Config() (*apiserver.Config, error) {
 			Client:                    client,
 			Clock:                     clock.RealClock{},
 			AllowAnyRequestHeaderName: o.AllowAnyRequestHeaderName,
+			MaxWatchesPerUser:         o.MaxWatchesPerUser,
 		},
 	}, nil
 }

@@ -48,7 +48,8 @@ var (
 		[]string{"resource"}, nil, metrics.ALPHA, "")
 
 	present = &Collector{}
-	once    sync.Once
+
+	once, collect sync.Once
 )
 
 // Register adds the metrics to the registry that the server exposes, and has the
@@ -56,9 +57,13 @@ var (
 // it takes the place of the first one's state.
 func Register(state State) {
 	present.state.Store(&state)
+	registerStatic()
+	collect.Do(func() { legacyregistry.CustomMustRegister(present) })
+}
+
+func registerStatic() {
 	once.Do(func() {
-		legacyregistry.MustRegister(ListDuration, AccessUpdateDuration)
-		legacyregistry.CustomMustRegister(present)
+		legacyregistry.MustRegister(ListDuration, AccessUpdateDuration, watchEvents, watchResumes, watchesEnded)
 	})
 }
 
@@ -67,8 +72,9 @@ type State struct {
 	// Lags returns, by resource, the time since the feed's last sign of life;
 	// false before the first.
 	Lags map[string]func() (time.Duration, bool)
-	// Objects returns, by view, the number of objects in it.
-	Objects map[string]func() int
+	// Objects and Watches return, by view, the number of objects in it and that of
+	// its open watches.
+	Objects, Watches map[string]func() int
 }
 
 // Collector collects what has a present value.
@@ -81,6 +87,7 @@ type Collector struct {
 func (c *Collector) DescribeWithStability(ch chan<- *metrics.Desc) {
 	ch <- feedLag
 	ch <- viewObjects
+	ch <- watchers
 }
 
 // CollectWithStability sends the present values.
@@ -95,5 +102,8 @@ func (c *Collector) CollectWithStability(ch chan<- metrics.Metric) {
 	}
 	for resource, objects := range state.Objects {
 		ch <- metrics.NewLazyConstMetric(viewObjects, metrics.GaugeValue, float64(objects()), resource)
+	}
+	for resource, watches := range state.Watches {
+		ch <- metrics.NewLazyConstMetric(watchers, metrics.GaugeValue, float64(watches()), resource)
 	}
 }
