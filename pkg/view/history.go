@@ -4,9 +4,12 @@
 package view
 
 import (
+	"cmp"
 	"slices"
 	"sort"
 	"time"
+
+	"k8s.io/apiserver/pkg/storage"
 )
 
 const (
@@ -24,8 +27,26 @@ const (
 	historyCapacity = 16 * 1024
 )
 
-// Entry is one change of an object, or of the access to objects, or of the
-// revision alone. It is immutable.
+// Change is what an entry says of one object: nil where it did not, or does not,
+// exist.
+type Change[P Object] struct {
+	Before, After *Element[P]
+}
+
+// name returns the name of the object.
+func (c Change[P]) name() string { return cmp.Or(c.After, c.Before).Name }
+
+// revision returns that of the object, 0 for one that is gone.
+func (c Change[P]) revision() uint64 {
+	if c.After == nil {
+		return 0
+	}
+	revision, _ := storage.APIObjectVersioner{}.ParseResourceVersion(c.After.Object.GetResourceVersion())
+	return revision
+}
+
+// Entry is a change of an object, or of all that a relist found to differ, or of
+// the access to objects, or of the revision alone. It is immutable.
 type Entry[P Object, S comparable] struct {
 	// Sequence numbers the entries of a view without gaps.
 	Sequence uint64
@@ -34,12 +55,11 @@ type Entry[P Object, S comparable] struct {
 	// Recorded is when the entry was appended.
 	Recorded time.Time
 
-	// Before and After are the object; nil where it did not, or does not, exist.
-	// Both are nil for a change of access.
-	Before, After *Element[P]
-	// Relist says that the change is one of several that a relist found at once:
-	// whoever got to know the revision by one of them may lack the others.
-	Relist bool
+	// Changes are those of objects, in the order of the revisions of After. DeletedAt
+	// is the revision to tell of what is gone: for a relist, which does not say when,
+	// the one before it.
+	Changes   []Change[P]
+	DeletedAt uint64
 
 	// Names are the names whose audience changed, Subjects those whose access
 	// changed. Both are empty for a change of an object.
@@ -60,13 +80,15 @@ func (e *Entry[P, S]) ofAccess() bool { return len(e.Subjects) > 0 }
 // content from which they started. The view's lock protects it.
 type history[P Object, S comparable] struct {
 	// base is the content before the first entry kept, reached when its revision
-	// became that of the view.
+	// became that of the view. torn says that entries of that revision were dropped.
 	base    *snapshot[P]
 	reached time.Time
+	torn    bool
 	entries []*Entry[P, S]
 	next    uint64
-	// gaps are the revisions that relists skipped.
-	gaps []gap
+	// gaps are the revisions that relists skipped, relisted is where the last ended.
+	gaps     []gap
+	relisted uint64
 	// oldest is the first revision of which the content is known, complete the
 	// moment since which no entry is missing.
 	oldest   uint64
@@ -87,12 +109,13 @@ func newHistory[P Object, S comparable](base *snapshot[P], now time.Time) *histo
 
 func (h *history[P, S]) reset(base *snapshot[P], now time.Time) {
 	h.base, h.oldest = base, base.resourceVersion
-	h.reached, h.complete = now, now
-	h.entries, h.gaps = nil, nil
+	h.reached, h.complete, h.torn = now, now, false
+	h.entries, h.gaps, h.relisted = nil, nil, 0
 }
 
 // gap notes that a relist skipped the revisions between two.
 func (h *history[P, S]) gap(after, before uint64, now time.Time) {
+	h.relisted = before
 	if before > after+1 {
 		h.gaps = append(h.gaps, gap{after: after, before: before, recorded: now})
 	}
@@ -118,6 +141,7 @@ func (h *history[P, S]) prune(now time.Time, room int) {
 	}
 	last := h.entries[drop-1]
 	h.reached = h.reachedAt(last.ResourceVersion)
+	h.torn = h.before(drop-1).resourceVersion == last.ResourceVersion
 	h.base, h.complete = last.snapshot, last.Recorded
 	h.oldest = max(h.oldest, h.base.resourceVersion)
 	clear(h.entries[:drop]) // what was dropped must not be kept alive by the array
@@ -183,10 +207,8 @@ func (h *history[P, S]) at(resourceVersion uint64) (*snapshot[P], bool) {
 type resumption[P Object, S comparable] struct {
 	// content is what the client holds, but for what it was, or was not, allowed.
 	content *snapshot[P]
-	// position is the same at the revision that the client named. partial says that
-	// the client may hold more of that revision, see Entry.Relist.
+	// position is the same at the revision that the client named.
 	position *snapshot[P]
-	partial  bool
 	// access are the changes of access that the client may not know although they
 	// were applied here before the revision was reached; since is the moment from
 	// which on it may have known more, or less.
@@ -199,21 +221,23 @@ type resumption[P Object, S comparable] struct {
 
 // resume returns where a client at a revision goes on; false if that is not known.
 func (h *history[P, S]) resume(resourceVersion uint64) (resumption[P, S], bool) {
-	if _, known := h.at(resourceVersion); !known {
+	if _, known := h.at(resourceVersion); !known || h.torn && resourceVersion == h.base.resourceVersion {
 		return resumption[P, S]{}, false
 	}
-	// The entry that brought the revision is known to the client, unless it is one
-	// of several. Changes of access bring none.
-	start := h.first(resourceVersion)
-	reached := h.reachedAt(h.before(start).resourceVersion)
-	r := resumption[P, S]{}
-	if h.before(start).resourceVersion < resourceVersion && start < len(h.entries) && h.entries[start].ResourceVersion == resourceVersion {
-		reached = h.entries[start].Recorded
-		if r.partial = h.entries[start].Relist; !r.partial {
-			start++
-		}
+	// A client that was told last of an object by a grant is at the revision of the
+	// object, and may hold others that are younger. What became of them is lost if
+	// they came and went while the API server could not be watched.
+	if resourceVersion < h.relisted {
+		return resumption[P, S]{}, false
 	}
-	r.content, r.since = h.before(start), reached.Add(-replicaLag)
+	// The entry that brought the revision is known to the client. Changes of access
+	// bring none.
+	start := h.first(resourceVersion)
+	if h.before(start).resourceVersion < resourceVersion && start < len(h.entries) && h.entries[start].ResourceVersion == resourceVersion {
+		start++
+	}
+	r := resumption[P, S]{content: h.before(start)}
+	r.since = h.reachedAt(r.content.resourceVersion).Add(-replicaLag)
 	if !h.complete.Before(r.since) && !h.handedOut(resourceVersion) {
 		// Another process may have handed it out that knew less of the access than
 		// this one did when its log began.

@@ -44,25 +44,27 @@ func checkLog(t rapid.TB, v *testView) {
 		}
 		switch {
 		case e.ofAccess():
-			if e.Before != nil || e.After != nil || e.Relist || e.ResourceVersion != resourceVersion {
+			if len(e.Changes) > 0 || e.ResourceVersion != resourceVersion {
 				t.Fatalf("a change of access with one of an object: %+v", e)
 			}
 		case e.AccessBefore != e.AccessAfter || len(e.Names) != 0:
 			t.Fatalf("a change of an object with one of access: %+v", e)
-		case e.Before == nil && e.After == nil && e.ResourceVersion <= resourceVersion:
+		case len(e.Changes) == 0 && e.ResourceVersion <= resourceVersion:
 			t.Fatalf("an entry of nothing: %+v", e)
 		}
-		if e.Before != nil {
-			if content[e.Before.Name] != e.Before.Object {
-				t.Fatalf("%s before the entry was another", e.Before.Name)
+		for _, c := range e.Changes {
+			if c.Before != nil {
+				if content[c.Before.Name] != c.Before.Object {
+					t.Fatalf("%s before the entry was another", c.Before.Name)
+				}
+				delete(content, c.Before.Name)
 			}
-			delete(content, e.Before.Name)
-		}
-		if e.After != nil {
-			if content[e.After.Name] != nil {
-				t.Fatalf("%s existed before the entry", e.After.Name)
+			if c.After != nil {
+				if content[c.After.Name] != nil {
+					t.Fatalf("%s existed before the entry", c.After.Name)
+				}
+				content[c.After.Name] = c.After.Object
 			}
-			content[e.After.Name] = e.After.Object
 		}
 		if !maps.Equal(content, contentOf(e.snapshot)) {
 			t.Fatalf("content after the entry:\n%s", cmp.Diff(content, contentOf(e.snapshot)))
@@ -75,6 +77,21 @@ func checkLog(t rapid.TB, v *testView) {
 	if previous != nil && (previous.AccessAfter != *v.access.Load() || previous.Sequence != v.history.next-1) {
 		t.Fatal("the last entry is not of the present access and sequence")
 	}
+}
+
+// changesOf describes the changes of an entry.
+func changesOf(e *Entry[*object, string]) []string {
+	text := func(e *Element[*object]) string {
+		if e == nil {
+			return ""
+		}
+		return describe(e.Object)
+	}
+	var changes []string
+	for _, c := range e.Changes {
+		changes = append(changes, text(c.Before)+" -> "+text(c.After))
+	}
+	return changes
 }
 
 func TestLog(t *testing.T) {
@@ -98,32 +115,26 @@ func TestLog(t *testing.T) {
 
 	type entry struct {
 		Sequence, ResourceVersion uint64
-		Before, After             string
+		Changes                   []string
 		Names, Subjects           []string
 		AccessBefore, AccessAfter bool // whether it is the second
 		Age                       time.Duration
 	}
-	text := func(e *Element[*object]) string {
-		if e == nil {
-			return ""
-		}
-		return describe(e.Object)
-	}
 	var got []entry
 	for _, e := range v.history.entries {
 		got = append(got, entry{
-			e.Sequence, e.ResourceVersion, text(e.Before), text(e.After), e.Names, e.Subjects,
+			e.Sequence, e.ResourceVersion, changesOf(e), e.Names, e.Subjects,
 			e.AccessBefore != first, e.AccessAfter != first, clock.Since(e.Recorded),
 		})
 	}
 	want := []entry{
-		{Sequence: 0, ResourceVersion: 17, Before: "a uid=1 rv=5", After: "a uid=1 rv=17", Age: time.Second},
+		{Sequence: 0, ResourceVersion: 17, Changes: []string{"a uid=1 rv=5 -> a uid=1 rv=17"}, Age: time.Second},
 		{Sequence: 1, ResourceVersion: 18, Age: time.Second},
 		{Sequence: 2, ResourceVersion: 18, Names: []string{"a", "b"}, Subjects: []string{"root"}, AccessAfter: true, Age: time.Second},
-		{Sequence: 3, ResourceVersion: 19, Before: "a uid=1 rv=17", AccessBefore: true, AccessAfter: true},
+		{Sequence: 3, ResourceVersion: 19, Changes: []string{"a uid=1 rv=17 -> "}, AccessBefore: true, AccessAfter: true},
 		{Sequence: 4, ResourceVersion: 20, AccessBefore: true, AccessAfter: true},
-		{Sequence: 5, ResourceVersion: 22, After: "c uid=3 rv=21", AccessBefore: true, AccessAfter: true},
-		{Sequence: 6, ResourceVersion: 22, After: "d uid=4 rv=3", AccessBefore: true, AccessAfter: true},
+		{Sequence: 5, ResourceVersion: 22, Changes: []string{" -> c uid=3 rv=21"}, AccessBefore: true, AccessAfter: true},
+		{Sequence: 6, ResourceVersion: 22, Changes: []string{" -> d uid=4 rv=3"}, AccessBefore: true, AccessAfter: true},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("log (-want +got):\n%s", diff)
@@ -143,6 +154,7 @@ func TestReplaceLogsWhatDiffers(t *testing.T) {
 		"other pointers": {given: []*object{newObject("a", "1", 5), newObject("b", "2", 6), newObject("c", "3", 7)}, resourceVersion: 20},
 		"deleted":        {given: []*object{b}, resourceVersion: 20, want: []string{"-a", "-c"}},
 		"updated":        {given: []*object{a, newObject("b", "2", 16), c}, resourceVersion: 20, want: []string{"-b+b"}},
+		"in order":       {given: []*object{newObject("a", "1", 19), newObject("b", "2", 18), newObject("d", "4", 17)}, resourceVersion: 20, want: []string{"-c", "+d", "-b+b", "-a+a"}},
 		"recreated":      {given: []*object{a, newObject("b", "4", 16), c}, resourceVersion: 20, want: []string{"-b", "+b"}},
 		"same revision":  {given: []*object{a, b, newObject("c", "4", 7)}, resourceVersion: 20, want: []string{"-c", "+c"}},
 		"created":        {given: []*object{a, newObject("aa", "4", 16), b, c}, resourceVersion: 10, want: []string{"+aa"}},
@@ -154,18 +166,19 @@ func TestReplaceLogsWhatDiffers(t *testing.T) {
 			v.Replace(tt.given, revision(tt.resourceVersion))
 			var got []string
 			for _, e := range v.history.entries {
-				text := ""
-				if e.Before == nil && e.After == nil {
-					continue // the revision alone
-				}
-				if e.Before != nil {
-					text += "-" + e.Before.Name
-				}
-				if e.After != nil {
-					text += "+" + e.After.Name
-				}
-				got = append(got, text)
 				assert.Equal(t, tt.resourceVersion, e.ResourceVersion)
+				assert.Empty(t, got, "all is one entry")
+				for _, c := range e.Changes {
+					assert.Equal(t, uint64(10), e.DeletedAt, "it is not known when it went")
+					text := ""
+					if c.Before != nil {
+						text += "-" + c.Before.Name
+					}
+					if c.After != nil {
+						text += "+" + c.After.Name
+					}
+					got = append(got, text)
+				}
 			}
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("entries (-want +got):\n%s", diff)

@@ -4,7 +4,6 @@
 package view
 
 import (
-	"cmp"
 	"context"
 	"iter"
 	"strconv"
@@ -20,7 +19,7 @@ import (
 func (w *watcher[P, S]) sendInitial(ctx context.Context, content *snapshot[P], access Access[S], annotate bool) bool {
 	ok := true
 	w.view.visible(content, access, w.subjects, "", w.selection, func(element *Element[P]) bool {
-		ok = w.show(ctx, element, true, content, metrics.CausedByInitial)
+		ok = w.show(ctx, element, true, reason[P]{content: content, cause: metrics.CausedByInitial})
 		return ok
 	})
 	if ok && annotate && w.bookmarks {
@@ -35,55 +34,58 @@ func (w *watcher[P, S]) sendInitial(ctx context.Context, content *snapshot[P], a
 // was is whether the object existed, matched and could be got before the entry,
 // is the same after it: these two alone make an event ADDED, MODIFIED or DELETED.
 func (w *watcher[P, S]) apply(ctx context.Context, e *Entry[P, S]) bool {
-	tell := w.applyObject
+	r := reason[P]{content: e.snapshot, deletedAt: e.DeletedAt, unsure: w.unsure(e.Recorded), cause: metrics.CausedByObject}
+	var ok bool
 	if e.ofAccess() {
-		tell = w.applyAccess
+		r.deletedAt, r.cause = e.ResourceVersion, metrics.CausedByAccess
+		ok = w.applyAccess(ctx, e, r)
+	} else {
+		ok = w.applyObjects(ctx, e, r)
 	}
-	ok := tell(ctx, e, w.unsure(e.Recorded))
-	if !e.Relist {
-		w.position = e.snapshot
-	}
+	w.position = e.snapshot
 	return ok
 }
 
-func (w *watcher[P, S]) applyObject(ctx context.Context, e *Entry[P, S], unsure bool) bool {
-	element := cmp.Or(e.After, e.Before)
-	if element == nil || !e.AccessAfter.Allowed(w.subjects, element.Name) {
-		return true
+// applyObjects tells of what is gone first: a client that loses the connection
+// among several changes is at the revision of the last that it got, and a replica
+// that saw them one by one takes it that everything before is known.
+func (w *watcher[P, S]) applyObjects(ctx context.Context, e *Entry[P, S], r reason[P]) bool {
+	for _, c := range e.Changes {
+		if w.selects(c.Before) && !w.selects(c.After) && e.AccessAfter.Allowed(w.subjects, c.Before.Name) && !w.hide(ctx, c.Before.Name, c.Before, r) {
+			return false
+		}
 	}
-	switch was, is := w.selects(e.Before), w.selects(e.After); {
-	case is:
-		return w.show(ctx, e.After, !was, e.snapshot, metrics.CausedByObject)
-	case was:
-		return w.hide(ctx, e.Before.Name, e.Before, e.snapshot, unsure, metrics.CausedByObject)
-	default:
-		return true
+	for _, c := range e.Changes {
+		if w.selects(c.After) && e.AccessAfter.Allowed(w.subjects, c.After.Name) && !w.show(ctx, c.After, !w.selects(c.Before), r) {
+			return false
+		}
 	}
+	return true
 }
 
 // applyAccess tells the client what it may get from the entry on, or no longer.
 // What it may get and is not there is nothing to a client whose state is known. An
 // unsure one may hold it, by a grant that another replica applied before, and
 // missed its end.
-func (w *watcher[P, S]) applyAccess(ctx context.Context, e *Entry[P, S], unsure bool) bool {
+func (w *watcher[P, S]) applyAccess(ctx context.Context, e *Entry[P, S], r reason[P]) bool {
 	var missing []string
 	ok := true
 	w.touched(e, e.snapshot)(func(name string) bool {
 		element, _ := e.snapshot.get(name)
 		switch visible, is := w.selects(element), e.AccessAfter.Allowed(w.subjects, name); {
 		case visible && is:
-			ok = w.show(ctx, element, true, e.snapshot, metrics.CausedByAccess)
+			ok = w.show(ctx, element, true, r)
 		case visible:
-			ok = w.hide(ctx, name, element, e.snapshot, unsure, metrics.CausedByAccess)
+			ok = w.hide(ctx, name, element, r)
 		case is:
 			missing = append(missing, name)
 		}
 		return ok
 	})
-	if !ok || !unsure {
+	if !ok || !r.unsure {
 		return ok
 	}
-	return w.retract(ctx, missing, e.everyChanged(w.subjects) && e.AccessAfter.Every(w.subjects), e.snapshot, e.Sequence)
+	return w.retract(ctx, missing, e.everyChanged(w.subjects) && e.AccessAfter.Every(w.subjects), e.AccessAfter, r, e.Sequence)
 }
 
 // touched yields the names, of a content or named by the entry, for which the
@@ -109,10 +111,10 @@ func (e *Entry[P, S]) everyChanged(subjects []S) bool {
 	return e.AccessBefore.Every(subjects) != e.AccessAfter.Every(subjects)
 }
 
-// retract tells an unsure client that there is nothing under names that it may
-// get: the missing ones, or, with every, all. It does so for those under which
-// something was that the client may have been shown by another replica.
-func (w *watcher[P, S]) retract(ctx context.Context, missing []string, every bool, content *snapshot[P], until uint64) bool {
+// retract tells an unsure client that there is nothing for it under names that it
+// was granted: the missing ones, or, with every, all. It does so for those under
+// which something was that another replica may have shown it.
+func (w *watcher[P, S]) retract(ctx context.Context, missing []string, every bool, access Access[S], r reason[P], until uint64) bool {
 	if len(missing) == 0 && !every {
 		return true
 	}
@@ -121,11 +123,11 @@ func (w *watcher[P, S]) retract(ctx context.Context, missing []string, every boo
 		names = nil
 	}
 	for _, name := range w.view.held(w.selection, names, w.unsureSince, until) {
-		element, _ := content.get(name)
-		if w.selects(element) {
-			continue
+		var present *Element[P]
+		if access.Allowed(w.subjects, name) {
+			present, _ = r.content.get(name)
 		}
-		if !w.hide(ctx, name, element, content, true, metrics.CausedByAccess) {
+		if !w.selects(present) && !w.hide(ctx, name, present, r) {
 			return false
 		}
 	}
@@ -153,16 +155,28 @@ func (w *watcher[P, S]) unsure(moment time.Time) bool {
 	return false
 }
 
+// reason is why a client is told something: of a content that holds from then on.
+type reason[P Object] struct {
+	content *snapshot[P]
+	// deletedAt is the revision to tell of what is gone.
+	deletedAt uint64
+	// unsure says that the client may hold what this replica did not tell it.
+	unsure bool
+	cause  metrics.EventCause
+}
+
 // show tells the client of an object, unless the client may not get it any more:
-// the entry that says so is on its way. content is what holds after it.
-func (w *watcher[P, S]) show(ctx context.Context, element *Element[P], added bool, content *snapshot[P], cause metrics.EventCause) bool {
+// the entry that says so is on its way.
+func (w *watcher[P, S]) show(ctx context.Context, element *Element[P], added bool, r reason[P]) bool {
 	event := watch.Event{Type: watch.Modified, Object: w.view.kind.ShallowCopy(element.Object)}
-	if _, absent := w.absent[element.Name]; added || absent {
+	_, absent := w.absent[element.Name]
+	if added || absent {
 		event.Type = watch.Added
 	}
 	for {
 		if !(*w.view.access.Load()).Allowed(w.subjects, element.Name) {
-			if event.Type == watch.Added {
+			// To an unsure client it might not have been the first.
+			if absent || added && !r.unsure {
 				w.absent[element.Name] = true
 			}
 			return true
@@ -172,8 +186,7 @@ func (w *watcher[P, S]) show(ctx context.Context, element *Element[P], added boo
 			return false
 		case sent:
 			delete(w.absent, element.Name)
-			w.told(element.Object.GetResourceVersion(), content)
-			w.view.metrics.Event(event.Type, cause)
+			w.told(element.Object.GetResourceVersion(), event.Type, r)
 			return true
 		case unjudged:
 		}
@@ -182,23 +195,25 @@ func (w *watcher[P, S]) show(ctx context.Context, element *Element[P], added boo
 
 // hide tells the client that an object is gone, with what it was allowed to see of
 // it last: its name alone if that is nothing.
-func (w *watcher[P, S]) hide(ctx context.Context, name string, last *Element[P], content *snapshot[P], unsure bool, cause metrics.EventCause) bool {
+func (w *watcher[P, S]) hide(ctx context.Context, name string, last *Element[P], r reason[P]) bool {
 	if _, absent := w.absent[name]; absent {
-		w.noteDeletion(name, unsure)
+		w.noteDeletion(name, r.unsure)
 		return true
 	}
-	object := w.view.kind.New()
+	var object P
 	if last != nil {
 		object = w.view.kind.ShallowCopy(last.Object)
+	} else {
+		object = w.view.kind.New()
+		object.SetName(name)
 	}
-	object.SetName(name)
-	object.SetResourceVersion(strconv.FormatUint(content.resourceVersion, 10))
+	resourceVersion := strconv.FormatUint(r.deletedAt, 10)
+	object.SetResourceVersion(resourceVersion)
 	if w.send(ctx, watch.Event{Type: watch.Deleted, Object: object}, nil) == over {
 		return false
 	}
-	w.noteDeletion(name, unsure)
-	w.told(object.GetResourceVersion(), content)
-	w.view.metrics.Event(watch.Deleted, cause)
+	w.noteDeletion(name, r.unsure)
+	w.told(resourceVersion, watch.Deleted, r)
 	return true
 }
 
@@ -211,10 +226,11 @@ func (w *watcher[P, S]) noteDeletion(name string, unsure bool) {
 	}
 }
 
-// told notes the revision that the client was told of and whose content is known.
-func (w *watcher[P, S]) told(resourceVersion string, content *snapshot[P]) {
+// told notes that the client has taken an event, and the revision that it is at.
+func (w *watcher[P, S]) told(resourceVersion string, eventType watch.EventType, r reason[P]) {
+	w.view.metrics.Event(eventType, r.cause)
 	revision, _ := parseRevision(resourceVersion)
-	if w.behind = revision < content.resourceVersion; !w.behind {
-		content.handOut()
+	if w.behind = revision < r.content.resourceVersion; !w.behind {
+		r.content.handOut()
 	}
 }

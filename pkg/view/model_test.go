@@ -195,7 +195,9 @@ func (m *model) relist(t *rapid.T) {
 		}
 	}
 	m.view.Replace(slices.Collect(maps.Values(next)), revision(resourceVersion))
-	m.skipped = append(m.skipped, skip{m.clock.Now(), m.present().resourceVersion, resourceVersion})
+	if resourceVersion > m.present().resourceVersion+1 {
+		m.skipped = append(m.skipped, skip{m.clock.Now(), m.present().resourceVersion, resourceVersion})
+	}
 	m.advance(resourceVersion, next, !maps.Equal(next, m.content()))
 }
 

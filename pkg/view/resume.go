@@ -23,13 +23,19 @@ import (
 // Another replica that served the client at v may have applied changes of access
 // later than this one: the client does not know those on the left. Or earlier: it
 // knows some on the right, and may hold what was deleted before they came here.
+//
+// One thing is not told. A client was shown an object by another replica, its user
+// has lost access to it since, and here the loss was applied before the object came
+// to be, or to match: the user never could get it here. To say that it is gone
+// would say that it exists.
 func (w *watcher[P, S]) resume(ctx context.Context, start resumption[P, S], access Access[S]) bool {
-	w.position = start.position
-	if !w.catchUp(ctx, start, access) || !w.confirm(ctx, !start.partial) {
+	w.position, w.replaying = start.position, true
+	defer func() { w.replaying = false }()
+	if !w.catchUp(ctx, start, access) || !w.confirm(ctx) {
 		return false
 	}
 	for _, e := range start.replay {
-		if !w.apply(ctx, e) || !w.confirm(ctx, !e.Relist) {
+		if !w.apply(ctx, e) || !w.confirm(ctx) {
 			return false
 		}
 	}
@@ -40,57 +46,47 @@ func (w *watcher[P, S]) resume(ctx context.Context, start resumption[P, S], acce
 // not know that its access changed.
 func (w *watcher[P, S]) catchUp(ctx context.Context, start resumption[P, S], access Access[S]) bool {
 	changed := w.accessChangesOf(start)
-	if hidden := changed.everyLost != nil && !access.Every(w.subjects) && w.anyHidden(start.content, changed, access); hidden {
-		// A replica may have shown the client what was created after it lost
-		// every name. To tell that it is gone would tell that it exists.
-		w.end(metrics.EndedByExpiry, tooOldError(start.position.resourceVersion)) //nolint:errcheck // run tells it
-		return false
-	}
+	r := reason[P]{content: start.position, deletedAt: start.position.resourceVersion, unsure: true, cause: metrics.CausedByAccess}
 	var missing []string
 	for _, name := range changed.names(start.content) {
 		element, _ := start.content.get(name)
 		ok := true
 		switch allowed := access.Allowed(w.subjects, name); {
 		case allowed && w.selects(element):
-			ok = w.show(ctx, element, true, start.position, metrics.CausedByAccess)
+			ok = w.show(ctx, element, true, r)
 		case allowed:
 			missing = append(missing, name)
 		default:
-			ok = w.hide(ctx, name, changed.lastSeen(name), start.position, true, metrics.CausedByAccess)
+			if last := changed.lastSeen(name); w.selects(last) {
+				ok = w.hide(ctx, name, last, r)
+			} else if changed.byName[name].gained {
+				missing = append(missing, name)
+			}
 		}
 		if !ok {
 			return false
 		}
 	}
-	return w.retract(ctx, missing, changed.every && access.Every(w.subjects), start.position, start.sequence)
-}
-
-// anyHidden reports whether the content holds what the client may not get, and
-// could not get when it lost every name.
-func (w *watcher[P, S]) anyHidden(content *snapshot[P], changed accessChanges[P, S], access Access[S]) bool {
-	hidden := false
-	content.tree.Ascend(func(element *Element[P]) bool {
-		_, existed := changed.everyLost.snapshot.get(element.Name)
-		_, named := changed.byName[element.Name]
-		hidden = !existed && !named && !access.Allowed(w.subjects, element.Name)
-		return !hidden
-	})
-	return hidden
+	return w.retract(ctx, missing, changed.every && access.Every(w.subjects), access, r, start.sequence)
 }
 
 // accessChanges are the changes of one client's access before it resumed.
 type accessChanges[P Object, S comparable] struct {
-	// byName holds, for a name that was granted or taken away, the last entry that
-	// took it away, or nil.
-	byName map[string]*Entry[P, S]
+	byName map[string]nameChange[P, S]
 	// every is whether the access to every name changed, everyLost the last entry
 	// that took it away, or nil.
 	every     bool
 	everyLost *Entry[P, S]
 }
 
+// nameChange says whether a name was granted, and which entry took it away last.
+type nameChange[P Object, S comparable] struct {
+	gained bool
+	lost   *Entry[P, S]
+}
+
 func (w *watcher[P, S]) accessChangesOf(start resumption[P, S]) accessChanges[P, S] {
-	changed := accessChanges[P, S]{byName: map[string]*Entry[P, S]{}}
+	changed := accessChanges[P, S]{byName: map[string]nameChange[P, S]{}}
 	for _, e := range start.access {
 		if e.everyChanged(w.subjects) {
 			changed.every = true
@@ -99,12 +95,15 @@ func (w *watcher[P, S]) accessChangesOf(start resumption[P, S]) accessChanges[P,
 			}
 		}
 		for _, name := range e.Names {
-			switch was, is := e.AccessBefore.Allowed(w.subjects, name), e.AccessAfter.Allowed(w.subjects, name); {
-			case was && !is:
-				changed.byName[name] = e
-			case is && !was && changed.byName[name] == nil:
-				changed.byName[name] = nil
+			was, is := e.AccessBefore.Allowed(w.subjects, name), e.AccessAfter.Allowed(w.subjects, name)
+			if was == is {
+				continue
 			}
+			c := changed.byName[name]
+			if c.gained = c.gained || is; was {
+				c.lost = e
+			}
+			changed.byName[name] = c
 		}
 	}
 	return changed
@@ -128,7 +127,7 @@ func (c accessChanges[P, S]) names(content *snapshot[P]) []string {
 
 // lastSeen returns the object of a name as it was when access to it was lost.
 func (c accessChanges[P, S]) lastSeen(name string) *Element[P] {
-	lost := c.byName[name]
+	lost := c.byName[name].lost
 	if lost == nil || c.everyLost != nil && c.everyLost.Sequence > lost.Sequence {
 		lost = c.everyLost
 	}
@@ -151,8 +150,10 @@ func (v *View[P, S]) held(s Selection, names []string, since time.Time, until ui
 		if e.Sequence >= until {
 			break
 		}
-		if e.Before != nil && (names == nil || wanted.Has(e.Before.Name)) && v.matches(e.Before, s) {
-			held.Insert(e.Before.Name)
+		for _, c := range e.Changes {
+			if c.Before != nil && (names == nil || wanted.Has(c.Before.Name)) && v.matches(c.Before, s) {
+				held.Insert(c.Before.Name)
+			}
 		}
 	}
 	return sets.List(held)

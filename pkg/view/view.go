@@ -65,6 +65,8 @@ type View[P Object, S comparable] struct {
 	kind    Kind[P]
 	clock   clock.WithTicker
 	metrics *metrics.Watch
+	// queueCapacity is how many entries a watcher may be behind.
+	queueCapacity int
 
 	// lock protects the log, the tree that the writer changes, the open watches,
 	// the same by their subjects, and advanced.
@@ -113,10 +115,13 @@ func (s *snapshot[P]) get(name string) (*Element[P], bool) {
 // otherwise.
 func New[P Object, S comparable](kind Kind[P], access Access[S], clock clock.WithTicker) *View[P, S] {
 	v := &View[P, S]{
-		kind:     kind,
-		clock:    clock,
-		metrics:  metrics.ForWatches(kind.Resource),
-		tree:     newTree[P](),
+		kind:    kind,
+		clock:   clock,
+		metrics: metrics.ForWatches(kind.Resource),
+		tree:    newTree[P](),
+
+		queueCapacity: queueCapacity,
+
 		open:     sets.New[*watcher[P, S]](),
 		watchers: map[S]sets.Set[*watcher[P, S]]{},
 	}
@@ -146,7 +151,7 @@ func (v *View[P, S]) Upsert(object P) {
 	defer v.lock.Unlock()
 	after := &Element[P]{Name: object.GetName(), Object: object}
 	before, _ := v.tree.ReplaceOrInsert(after)
-	v.publishLocked(v.logLocked(change[P]{before: before, after: after, resourceVersion: resourceVersion}))
+	v.logLocked(resourceVersion, resourceVersion, Change[P]{Before: before, After: after})
 }
 
 // Delete takes an object that was deleted, with the revision of its deletion.
@@ -158,7 +163,7 @@ func (v *View[P, S]) Delete(object P) {
 	v.lock.Lock()
 	defer v.lock.Unlock()
 	if before, found := v.tree.Delete(&Element[P]{Name: object.GetName()}); found {
-		v.publishLocked(v.logLocked(change[P]{before: before, resourceVersion: resourceVersion}))
+		v.logLocked(resourceVersion, resourceVersion, Change[P]{Before: before})
 	}
 	v.advanceLocked(resourceVersion)
 }
@@ -188,34 +193,42 @@ func (v *View[P, S]) Replace(objects []P, version string) {
 	}
 	// What happened since, and was undone again, is not known.
 	v.history.gap(previous.resourceVersion, resourceVersion, v.clock.Now())
-	last := previous
-	log := func(before, after *Element[P]) {
-		last = v.logLocked(change[P]{before: before, after: after, resourceVersion: resourceVersion, relist: true})
+	if changes := v.replaceLocked(next); len(changes) > 0 {
+		v.logLocked(resourceVersion, previous.resourceVersion, changes...)
 	}
-	previous.tree.Ascend(func(before *Element[P]) bool {
+	v.advanceLocked(resourceVersion)
+}
+
+// replaceLocked makes the writer's tree that of next, and returns the difference.
+func (v *View[P, S]) replaceLocked(next *btree.BTree[*Element[P]]) []Change[P] {
+	var changes []Change[P]
+	v.tree.Ascend(func(before *Element[P]) bool {
 		if !next.Has(before) {
-			v.tree.Delete(before)
-			log(before, nil)
+			changes = append(changes, Change[P]{Before: before})
 		}
 		return true
 	})
 	next.Ascend(func(after *Element[P]) bool {
-		before, found := v.tree.Get(after)
-		if found && before.Object.GetUID() != after.Object.GetUID() {
+		switch before, found := v.tree.Get(after); {
+		case found && before.Object.GetUID() != after.Object.GetUID():
 			// Another object of the name: one went and one came.
-			v.tree.Delete(before)
-			log(before, nil)
-			before, found = nil, false
-		}
-		if !found || before.Object.GetResourceVersion() != after.Object.GetResourceVersion() {
-			v.tree.ReplaceOrInsert(after)
-			log(before, after)
+			changes = append(changes, Change[P]{Before: before}, Change[P]{After: after})
+		case !found || before.Object.GetResourceVersion() != after.Object.GetResourceVersion():
+			changes = append(changes, Change[P]{Before: before, After: after})
 		}
 		return true
 	})
-	// Readers see all of it at once.
-	v.publishLocked(last)
-	v.advanceLocked(resourceVersion)
+	for _, c := range changes {
+		if c.After == nil {
+			v.tree.Delete(c.Before)
+		} else {
+			v.tree.ReplaceOrInsert(c.After)
+		}
+	}
+	// A client that gets a part of them is at the revision of the last, and may go
+	// on at a replica that saw them one by one.
+	slices.SortStableFunc(changes, func(a, b Change[P]) int { return cmp.Compare(a.revision(), b.revision()) })
+	return changes
 }
 
 // Bookmark says that the view holds all that happened up to a revision.
@@ -253,42 +266,34 @@ func (v *View[P, S]) AccessChanged(after Access[S], names []string, subjects []S
 	v.dispatchLocked(e, slices.Values(subjects))
 }
 
-// change is what an entry of the log says of objects.
-type change[P Object] struct {
-	before, after   *Element[P]
-	resourceVersion uint64
-	relist          bool
-}
-
-// logLocked logs a change that the writer's tree holds already, and returns the
-// content after it, which is for the caller to publish.
-func (v *View[P, S]) logLocked(c change[P]) *snapshot[P] {
+// logLocked logs, and publishes, changes that the writer's tree holds already.
+// None of them is a change of the revision alone.
+func (v *View[P, S]) logLocked(resourceVersion, deletedAt uint64, changes ...Change[P]) {
 	access := *v.access.Load()
 	present := &snapshot[P]{
 		tree:            v.tree.Clone(),
-		resourceVersion: max(c.resourceVersion, v.snapshot.Load().resourceVersion),
+		resourceVersion: max(resourceVersion, v.snapshot.Load().resourceVersion),
 	}
 	e := &Entry[P, S]{
 		ResourceVersion: present.resourceVersion,
 		Recorded:        v.clock.Now(),
-		Before:          c.before,
-		After:           c.after,
-		Relist:          c.relist,
+		Changes:         changes,
+		DeletedAt:       deletedAt,
 		AccessBefore:    access,
 		AccessAfter:     access,
 		snapshot:        present,
 	}
 	v.history.append(e)
-	if element := cmp.Or(c.after, c.before); element != nil {
-		v.dispatchLocked(e, access.Audience(element.Name))
+	v.publishLocked(present)
+	for _, c := range changes {
+		v.dispatchLocked(e, access.Audience(c.name()))
 	}
-	return present
 }
 
 // advanceLocked logs that nothing else happened up to a revision.
 func (v *View[P, S]) advanceLocked(resourceVersion uint64) {
 	if resourceVersion > v.snapshot.Load().resourceVersion {
-		v.publishLocked(v.logLocked(change[P]{resourceVersion: resourceVersion}))
+		v.logLocked(resourceVersion, resourceVersion)
 	}
 }
 

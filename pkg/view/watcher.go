@@ -58,8 +58,11 @@ type watcher[P Object, S comparable] struct {
 
 	// position is the content that the client holds, but for what it may not get.
 	position *snapshot[P]
-	// behind says that the last event carried a revision below the position's.
+	// behind says that a bookmark is due: by time, or because the last event carried
+	// a revision below the position's, at which the client would resume.
 	behind bool
+	// replaying says that there is more to tell than the queue holds.
+	replaying bool
 	// unsureUntil is until when the client may know of access that this replica has
 	// yet to apply, unsureSince from when on. Both are zero unless it resumed.
 	unsureUntil, unsureSince time.Time
@@ -77,7 +80,7 @@ func newWatcher[P Object, S comparable](v *View[P, S], subjects []S, o WatchOpti
 		bookmarks: o.AllowBookmarks,
 		done:      make(chan struct{}),
 		stopped:   make(chan struct{}),
-		queue:     make(chan *Entry[P, S], queueCapacity),
+		queue:     make(chan *Entry[P, S], v.queueCapacity),
 		judge:     make(chan struct{}, 1),
 		result:    make(chan watch.Event),
 		absent:    map[string]bool{},
@@ -144,15 +147,14 @@ func (w *watcher[P, S]) follow(ctx context.Context) {
 		defer timer.Stop()
 		bookmark, next = timer.C(), func() { timer.Reset(w.untilBookmark(ctx)) }
 	}
-	ok := w.confirm(ctx, w.atHead())
-	for ok {
+	for ok := w.confirm(ctx); ok; ok = w.confirm(ctx) {
 		select {
 		case e := <-w.queue:
-			// Between the entries of a relist the client is at no revision.
-			ok = w.apply(ctx, e) && w.confirm(ctx, w.atHead() || !e.Relist)
+			if !w.apply(ctx, e) {
+				return
+			}
 		case <-bookmark:
-			w.atHead()
-			ok = w.sendBookmark(ctx, false)
+			w.behind = true
 			next()
 		case <-w.done:
 			return
@@ -164,25 +166,22 @@ func (w *watcher[P, S]) follow(ctx context.Context) {
 	}
 }
 
-// atHead reports whether there is nothing left to tell; the position is then that
-// of the view.
-func (w *watcher[P, S]) atHead() bool {
-	w.view.lock.Lock()
-	defer w.view.lock.Unlock()
-	if len(w.queue) > 0 || !w.view.open.Has(w) {
-		return false
-	}
-	w.position = w.view.snapshot.Load()
-	return true
-}
-
-// confirm sends a bookmark to a client that is at the position but was last told
-// of an older revision: it would resume there.
-func (w *watcher[P, S]) confirm(ctx context.Context, atPosition bool) bool {
-	if !w.behind || !w.bookmarks || !atPosition {
+// confirm sends a bookmark if one is due.
+func (w *watcher[P, S]) confirm(ctx context.Context) bool {
+	if !w.behind || !w.bookmarks {
 		return true
 	}
+	w.advance()
 	return w.sendBookmark(ctx, false)
+}
+
+// advance moves the position to that of the view if there is nothing left to tell.
+func (w *watcher[P, S]) advance() {
+	w.view.lock.Lock()
+	defer w.view.lock.Unlock()
+	if len(w.queue) == 0 && w.view.open.Has(w) && !w.replaying {
+		w.position = w.view.snapshot.Load()
+	}
 }
 
 // untilBookmark returns how long to wait for the next bookmark.

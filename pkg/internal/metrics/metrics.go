@@ -48,8 +48,7 @@ var (
 		[]string{"resource"}, nil, metrics.ALPHA, "")
 
 	present = &Collector{}
-
-	once, collect sync.Once
+	once    sync.Once
 )
 
 // Register adds the metrics to the registry that the server exposes, and has the
@@ -57,13 +56,9 @@ var (
 // it takes the place of the first one's state.
 func Register(state State) {
 	present.state.Store(&state)
-	registerStatic()
-	collect.Do(func() { legacyregistry.CustomMustRegister(present) })
-}
-
-func registerStatic() {
 	once.Do(func() {
-		legacyregistry.MustRegister(ListDuration, AccessUpdateDuration, watchEvents, watchResumes, watchesEnded)
+		legacyregistry.MustRegister(ListDuration, AccessUpdateDuration)
+		legacyregistry.CustomMustRegister(present)
 	})
 }
 

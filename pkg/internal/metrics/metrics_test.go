@@ -63,6 +63,9 @@ func TestRegister(t *testing.T) {
 	assert.NotPanics(t, func() { Register(State{}) }, "a second time")
 	ListDuration.WithLabelValues("tenantnamespaces").Observe(0.001)
 	AccessUpdateDuration.Observe(0.001)
+	w := ForWatches("tenantnamespaces")
+	w.Resumed(ResumedAccepted)
+	w.Ended(EndedByClient)
 
 	families, err := legacyregistry.DefaultGatherer.Gather()
 	require.NoError(t, err)
@@ -80,5 +83,8 @@ func TestRegister(t *testing.T) {
 	assert.Equal(t, map[string][]string{
 		"tenancy_apiserver_list_duration_seconds":          {"resource"},
 		"tenancy_apiserver_access_update_duration_seconds": {},
+		"tenancy_apiserver_watch_events_total":             {"cause", "resource", "type"},
+		"tenancy_apiserver_watch_resumes_total":            {"resource", "result"},
+		"tenancy_apiserver_watches_ended_total":            {"cause", "resource"},
 	}, labels, "labels that are bounded")
 }

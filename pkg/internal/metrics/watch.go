@@ -4,8 +4,11 @@
 package metrics
 
 import (
+	"sync"
+
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/component-base/metrics"
+	"k8s.io/component-base/metrics/legacyregistry"
 )
 
 // EventCause says why a watch got an event.
@@ -33,8 +36,6 @@ const (
 	EndedByStaleness EndCause = "staleness"
 	// EndedByReset: the API server went back in time.
 	EndedByReset EndCause = "reset"
-	// EndedByExpiry: the client has to list again.
-	EndedByExpiry EndCause = "expiry"
 
 	ResumedAccepted ResumeResult = "accepted"
 	ResumedExpired  ResumeResult = "expired"
@@ -67,6 +68,8 @@ var (
 		subsystem+"_watches",
 		"Number of open watches of a view.",
 		[]string{"resource"}, nil, metrics.ALPHA, "")
+
+	onceWatch sync.Once
 )
 
 // Watch counts what happens to the watches of one view. Its methods may be called
@@ -78,7 +81,8 @@ type Watch struct {
 
 // ForWatches returns the counters of a view.
 func ForWatches(resource string) *Watch {
-	registerStatic() // a counter of what is not registered counts nothing
+	// A counter of what is not registered counts nothing.
+	onceWatch.Do(func() { legacyregistry.MustRegister(watchEvents, watchResumes, watchesEnded) })
 	w := &Watch{resource: resource, events: map[watch.EventType]map[EventCause]metrics.CounterMetric{}}
 	for _, eventType := range []watch.EventType{watch.Added, watch.Modified, watch.Deleted, watch.Bookmark} {
 		w.events[eventType] = map[EventCause]metrics.CounterMetric{}
