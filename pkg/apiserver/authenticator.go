@@ -8,9 +8,13 @@ import (
 	"net/http"
 	"strings"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/authenticatorfactory"
 	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/endpoints/handlers/responsewriters"
 )
 
 // healthPaths may be asked without credentials, by kubelets above all.
@@ -69,6 +73,36 @@ func (g requestHeaderGuard) check() error {
 		return errAnyRequestHeaderName
 	}
 	return nil
+}
+
+// errNoRequestHeaderCA is the state of the first moments: the names of the headers
+// are read before the server starts, the CA by a watch that starts with it.
+var errNoRequestHeaderCA = errors.New("the request-header CA has not been read yet: a user whom the API server passes on could not be told from nobody")
+
+// ready returns an error while nobody can speak for users, or anybody could.
+func (g requestHeaderGuard) ready() error {
+	if err := g.check(); err != nil {
+		return err
+	}
+	if ca := g.config.CAContentProvider; ca != nil && len(ca.CurrentCABundleContent()) == 0 {
+		return errNoRequestHeaderCA
+	}
+	return nil
+}
+
+// awaitCA answers 503 until the CA has been read. What the API server passes on
+// would be the request of an anonymous user, and be refused for ever as far as the
+// client can tell.
+func (g requestHeaderGuard) awaitCA(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if err := g.ready(); errors.Is(err, errNoRequestHeaderCA) && !isHealthPath(req.URL.Path) {
+			unavailable := apierrors.NewServiceUnavailable(err.Error())
+			unavailable.ErrStatus.Details = &metav1.StatusDetails{RetryAfterSeconds: 1}
+			responsewriters.ErrorNegotiated(unavailable, Codecs, schema.GroupVersion{}, w, req)
+			return
+		}
+		handler.ServeHTTP(w, req)
+	})
 }
 
 // protect rejects requests that speak for a user while the configuration is not safe.

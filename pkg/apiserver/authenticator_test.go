@@ -12,8 +12,12 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/authenticatorfactory"
+	"k8s.io/apiserver/pkg/authentication/request/headerrequest"
 	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 )
 
 func TestNoAnonymous(t *testing.T) {
@@ -66,4 +70,43 @@ func TestNoAnonymous(t *testing.T) {
 			assert.Same(t, req, asked, "the request that the delegate sees")
 		})
 	}
+}
+
+// lateCA is a CA bundle that is read some time.
+type lateCA struct {
+	dynamiccertificates.CAContentProvider
+	bundle []byte
+}
+
+func (c *lateCA) CurrentCABundleContent() []byte { return c.bundle }
+
+// TestAwaitCA holds that a request which comes before the front proxy can be told
+// from others is asked to come back, and not refused.
+func TestAwaitCA(t *testing.T) {
+	t.Parallel()
+	ca := &lateCA{}
+	guard := requestHeaderGuard{allowAny: true, config: &authenticatorfactory.RequestHeaderConfig{
+		AllowedClientNames: headerrequest.StaticStringSlice{}, CAContentProvider: ca,
+	}}
+	handler := guard.awaitCA(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
+	ask := func(path string) *httptest.ResponseRecorder {
+		recorder := httptest.NewRecorder()
+		handler.ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+		return recorder
+	}
+	const view = "/apis/tenancy.capsule.io/v1alpha1/tenantnamespaces"
+	answer := ask(view)
+	assert.Equal(t, http.StatusServiceUnavailable, answer.Code)
+	assert.Equal(t, "1", answer.Header().Get("Retry-After"))
+	assert.Contains(t, answer.Body.String(), `"reason":"ServiceUnavailable"`)
+	assert.Contains(t, answer.Body.String(), errNoRequestHeaderCA.Error())
+	assert.Equal(t, http.StatusTeapot, ask("/livez").Code)
+	require.ErrorIs(t, guard.ready(), errNoRequestHeaderCA)
+	require.NoError(t, guard.check(), "it is no reason not to start")
+
+	ca.bundle = []byte("a certificate")
+	assert.Equal(t, http.StatusTeapot, ask(view).Code)
+	require.NoError(t, guard.ready())
+	guard.allowAny = false
+	require.ErrorIs(t, guard.ready(), errAnyRequestHeaderName)
 }

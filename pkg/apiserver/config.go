@@ -5,6 +5,7 @@ package apiserver
 
 import (
 	"fmt"
+	"net/http"
 
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/apiserver/pkg/authorization/union"
@@ -82,6 +83,10 @@ func (c *Config) Complete() (CompletedConfig, error) {
 	}
 	c.Generic.Authorization.Authorizer = authorizer
 	c.Generic.Authentication.Authenticator = guard.protect(noAnonymous(c.Generic.Authentication.Authenticator))
+	chain := c.Generic.BuildHandlerChainFunc
+	c.Generic.BuildHandlerChainFunc = func(handler http.Handler, generic *genericapiserver.Config) http.Handler {
+		return guard.awaitCA(chain(handler, generic))
+	}
 	completed.generic = c.Generic.Complete(nil)
 	return CompletedConfig{completed}, nil
 }

@@ -85,7 +85,7 @@ func (s *Server) Run(ctx context.Context) error {
 // under which it can trust whom the API server speaks for.
 func (s *Server) addChecks(guard requestHeaderGuard) error {
 	checks := []healthz.HealthChecker{
-		healthz.NamedCheck("request-header", func(*http.Request) error { return guard.check() }),
+		healthz.NamedCheck("request-header", func(*http.Request) error { return guard.ready() }),
 		healthz.NamedCheck("lease", s.lease.check),
 	}
 	for _, f := range s.feeds() {

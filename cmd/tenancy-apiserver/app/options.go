@@ -10,8 +10,11 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apiserver/pkg/features"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -61,6 +64,11 @@ func NewOptions() *Options {
 		Logging:        logs.NewOptions(),
 
 		MaxWatchesPerUser: maxWatchesPerUser,
+	}
+	// Each initial event would be a gzip stream of its own: they are sent one by
+	// one, and the API server takes them apart again.
+	if gate := utilfeature.DefaultMutableFeatureGate; gate.Enabled(features.WatchListCompression) {
+		utilruntime.Must(gate.OverrideDefault(features.WatchListCompression, false))
 	}
 	o.Run.ShutdownSendRetryAfter = true
 	o.Run.ShutdownWatchTerminationGracePeriod = watchTermination
