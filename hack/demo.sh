@@ -96,5 +96,24 @@ await NotFound kubectl get tns oil-dev
 refused NotFound kubectl get tns oil-dev
 run kubectl get tenantnamespaces
 
+bold "An open watch follows grants and revocations: it is the same connection all the time."
+as alice
+watched="$(mktemp)" requests="$(mktemp)"
+printf '\n%s$ %s\n' "${user}" "kubectl get tns -l capsule.clastix.io/tenant=wind --watch --output-watch-events"
+# -v=6 tells when the watch is open.
+kubectl get tns -l capsule.clastix.io/tenant=wind --watch --output-watch-events -v=6 >"${watched}" 2>"${requests}" &
+watch=$!
+trap 'kill "${watch}" 2>/dev/null || true; rm -f "${watched}" "${requests}"' EXIT
+await watch=true cat "${requests}"
+as admin
+run kubectl create rolebinding guest -n wind-prod --clusterrole=view --user=alice
+await ADDED cat "${watched}"
+run kubectl delete rolebinding guest -n wind-prod
+await DELETED cat "${watched}"
+kill -0 "${watch}" # it has not ended, nor begun again
+printf '\nwhat the watch told alice:\n'
+cat "${watched}"
+kill "${watch}"
+
 bold "The control plane is still running. Go on with:"
 printf '  bin/k8s/kubectl --kubeconfig .run/kubeconfig/alice.kubeconfig get tenantnamespaces\n  make down\n'

@@ -7,6 +7,6 @@
 // To add a view, add an entry to table in table.go, the file with the entry
 // itself (see namespaces.go) and the type in apis/tenancy/v1alpha1.
 //
-// The storage gets, lists and nothing else: a verb that a storage does not
-// implement is not advertised and answers 405.
+// The storage gets, lists, watches and nothing else: a verb that a storage does
+// not implement is not advertised and answers 405.
 package registry

@@ -45,6 +45,9 @@ func newClient(config *rest.Config, header http.Header) (*client, error) {
 // question is a request to be sent.
 type question struct {
 	target, accept string
+	// initialEvents says that it begins a watch, of which the initial events are
+	// the answer.
+	initialEvents bool
 }
 
 // answer is what came back. The body is where the caller wanted it.
@@ -59,24 +62,17 @@ type answer struct {
 
 // ask sends a request and copies the body of the answer, which has to be a 200.
 func (c *client) ask(ctx context.Context, q question, body io.Writer) (answer, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.host+q.target, nil) //nolint:gosec // a server of this run
-	if err != nil {
-		return answer{}, fmt.Errorf("create request: %w", err)
-	}
-	maps.Copy(request.Header, c.header)
-	request.Header.Set("Accept", q.accept)
-
 	start := time.Now()
-	response, err := c.http.Do(request) //nolint:gosec // a server of this run
+	response, err := c.send(ctx, q)
 	if err != nil {
-		return answer{}, fmt.Errorf("ask: %w", err)
+		return answer{}, err
 	}
 	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		text, readErr := io.ReadAll(io.LimitReader(response.Body, 1024))
-		return answer{}, errors.Join(fmt.Errorf("ask %s: %s: %s", q.target, response.Status, text), readErr)
+	read := io.Copy
+	if q.initialEvents {
+		read = copyInitialEvents
 	}
-	size, err := io.Copy(body, response.Body)
+	size, err := read(body, response.Body)
 	if err != nil {
 		return answer{}, fmt.Errorf("read answer to %s: %w", q.target, err)
 	}
@@ -84,4 +80,34 @@ func (c *client) ask(ctx context.Context, q question, body io.Writer) (answer, e
 		elapsed: time.Since(start), size: size, gzip: response.Uncompressed,
 		contentType: response.Header.Get("Content-Type"),
 	}, nil
+}
+
+// open sends a request and returns the body of the answer, which has to be a 200,
+// for the caller to read and to close.
+func (c *client) open(ctx context.Context, q question) (io.ReadCloser, error) {
+	response, err := c.send(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	return response.Body, nil
+}
+
+// send sends a request and returns the answer if it is a 200.
+func (c *client) send(ctx context.Context, q question) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.host+q.target, nil) //nolint:gosec // a server of this run
+	if err != nil {
+		return nil, fmt.Errorf("create request: %w", err)
+	}
+	maps.Copy(request.Header, c.header)
+	request.Header.Set("Accept", q.accept)
+	response, err := c.http.Do(request) //nolint:gosec // a server of this run
+	if err != nil {
+		return nil, fmt.Errorf("ask: %w", err)
+	}
+	if response.StatusCode != http.StatusOK {
+		defer response.Body.Close()
+		text, readErr := io.ReadAll(io.LimitReader(response.Body, 1024))
+		return nil, errors.Join(fmt.Errorf("ask %s: %s: %s", q.target, response.Status, text), readErr)
+	}
+	return response, nil
 }

@@ -38,21 +38,30 @@ func (c *client) check(ctx context.Context, q question, want []string) (answer, 
 	if mediaType, _, _ := strings.Cut(q.accept, ";"); !strings.HasPrefix(got.contentType, mediaType) {
 		return got, fmt.Errorf("%s: the answer is in %q", q.target, got.contentType)
 	}
-	object, _, err := c.decoder.Decode(body.Bytes(), nil, nil)
-	if err != nil {
-		return got, fmt.Errorf("decode answer to %s: %w", q.target, err)
-	}
-	names, err := objectNames(object)
+	names, err := c.names(q, body.Bytes())
 	if err != nil {
 		return got, fmt.Errorf("read answer to %s: %w", q.target, err)
-	}
-	if table := strings.Contains(q.accept, "as=Table"); table != isTable(object) {
-		return got, fmt.Errorf("%s: the answer to Accept: %s is a %T", q.target, q.accept, object)
 	}
 	if !slices.Equal(names, want) {
 		return got, fmt.Errorf("%s: the answer holds %d objects, not the %d expected: %.200q", q.target, len(names), len(want), names)
 	}
 	return got, nil
+}
+
+// names returns the names of the objects in an answer. It returns an error unless
+// they are as the request asked for.
+func (c *client) names(q question, body []byte) ([]string, error) {
+	if q.initialEvents {
+		return initialNames(body, c.decoder)
+	}
+	object, _, err := c.decoder.Decode(body, nil, nil)
+	if err != nil {
+		return nil, fmt.Errorf("decode: %w", err)
+	}
+	if table := strings.Contains(q.accept, "as=Table"); table != isTable(object) {
+		return nil, fmt.Errorf("to Accept: %s comes a %T", q.accept, object)
+	}
+	return objectNames(object)
 }
 
 func isTable(object runtime.Object) bool {

@@ -13,6 +13,7 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -39,6 +40,13 @@ type environment struct {
 	// asAlice and asAdmin ask kube-apiserver; asProxy asks tenancy-apiserver for
 	// alice as kube-apiserver does. There are as many as ever ask at once.
 	asAlice, asAdmin, asProxy []*client
+	// asOperator asks tenancy-apiserver as one who may ask anything.
+	asOperator *client
+	// adminConfig is of an administrator's client of kube-apiserver, proxyConfig of
+	// kube-apiserver's client of tenancy-apiserver.
+	adminConfig, proxyConfig *rest.Config
+	// announced counts the changes that announce has made.
+	announced int
 }
 
 // newEnvironment starts a system. After an error nothing runs.
@@ -49,7 +57,9 @@ func newEnvironment(ctx context.Context, o options) (*environment, error) {
 	}
 	progress("Starting a control plane and tenancy-apiserver in %s", e.dir)
 	var err error
-	e.system, err = framework.Start(ctx, framework.Options{Dir: e.dir, Server: "bin/tenancy-apiserver"})
+	e.system, err = framework.Start(ctx, framework.Options{
+		Dir: e.dir, Server: "bin/tenancy-apiserver", ServerArgs: o.serverArgs,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("start system, its logs are in %s: %w", e.dir, err)
 	}
@@ -83,8 +93,8 @@ func (e *environment) close(failed bool) error {
 
 // connect makes the clients.
 func (e *environment) connect() error {
-	adminConfig, err := e.system.ControlPlane.AdminConfig()
-	if err != nil {
+	var err error
+	if e.adminConfig, err = e.system.ControlPlane.AdminConfig(); err != nil {
 		return err
 	}
 	aliceConfig, err := e.system.ControlPlane.RESTConfig(alice, tenantGroup)
@@ -92,7 +102,7 @@ func (e *environment) connect() error {
 		return err
 	}
 	cert, key, _ := e.system.ControlPlane.FrontProxyFiles()
-	proxyConfig := &rest.Config{Host: e.system.URL, TLSClientConfig: rest.TLSClientConfig{
+	e.proxyConfig = &rest.Config{Host: e.system.URL, TLSClientConfig: rest.TLSClientConfig{
 		CAData: e.system.ControlPlane.CACert(), CertFile: cert, KeyFile: key,
 	}}
 	for range slices.Max(e.options.Clients) {
@@ -101,9 +111,9 @@ func (e *environment) connect() error {
 			config  *rest.Config
 			header  http.Header
 		}{
-			{&e.asAdmin, adminConfig, nil},
+			{&e.asAdmin, e.adminConfig, nil},
 			{&e.asAlice, aliceConfig, nil},
-			{&e.asProxy, proxyConfig, http.Header{
+			{&e.asProxy, e.proxyConfig, http.Header{
 				"X-Remote-User":  {alice},
 				"X-Remote-Group": {tenantGroup, "system:authenticated"},
 			}},
@@ -115,7 +125,11 @@ func (e *environment) connect() error {
 			*c.clients = append(*c.clients, client)
 		}
 	}
-	seeding := rest.CopyConfig(adminConfig)
+	e.asOperator, err = newClient(e.proxyConfig, http.Header{"X-Remote-User": {"operator"}, "X-Remote-Group": {user.SystemPrivilegedGroup}})
+	if err != nil {
+		return err
+	}
+	seeding := rest.CopyConfig(e.adminConfig)
 	seeding.ContentType = runtime.ContentTypeProtobuf
 	// Versions are in JSON only.
 	seeding.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON

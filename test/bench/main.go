@@ -19,6 +19,19 @@
 // GET of one of them as that user, of the view and natively (the baseline),
 // always the same name and always another one.
 //
+// WATCHLIST: a watch of the same namespaces until it has told what there is, as an
+// informer begins; the same ways as for LIST.
+//
+// WATCH, of many users who see some namespaces each, all through kube-apiserver:
+//   - grant -> ADDED and revoke -> DELETED: from the request that creates, or
+//     deletes, a RoleBinding to the event on the open watch of the user, and from
+//     the response to that request (the event may come first); with one watch
+//     open and with many, all of which are read
+//   - change -> each, change -> the last one: from the change of a namespace that
+//     all see to the event on each watch, and on the last one to get it
+//   - the same with one watch in ten never read after its headers
+//   - the resident memory of tenancy-apiserver, which is started anew for this
+//
 // # How to read it
 //
 // Every client is a connection of its own that sends one request after the other,
@@ -47,6 +60,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -60,7 +74,14 @@ type options struct {
 	Rounds     int   `json:"rounds"`
 	Requests   int   `json:"requests"`
 	Clients    []int `json:"clients"`
+	// These are of WATCH.
+	Watches       int `json:"watches"`
+	Grants        int `json:"grants"`
+	Events        int `json:"events"`
+	StalledEvents int `json:"stalledEvents"`
 
+	only          []string
+	serverArgs    []string
 	jsonFile, dir string
 	keep          bool
 }
@@ -76,6 +97,18 @@ func parseOptions(args []string) (options, error) {
 	fs.Func("clients", "numbers of clients, separated by commas (default 1,8)", func(value string) (err error) {
 		o.Clients, err = parseClients(value)
 		return err
+	})
+	fs.IntVar(&o.Watches, "watches", 1000, "open watches, each of another user")
+	fs.IntVar(&o.Grants, "grants", 200, "grants, and as many revocations, of each round")
+	fs.IntVar(&o.Events, "events", 20, "events of each round that all watches get")
+	fs.IntVar(&o.StalledEvents, "stalled-events", 2000, "events while one watch in ten is not read; 0 to leave this out")
+	fs.Func("only", "measure only these, separated by commas, as LIST,GET", func(value string) error {
+		o.only = strings.Split(value, ",")
+		return nil
+	})
+	fs.Func("server-arg", "argument of tenancy-apiserver, as --profiling; may be repeated", func(value string) error {
+		o.serverArgs = append(o.serverArgs, value)
+		return nil
 	})
 	fs.StringVar(&o.jsonFile, "json", "", "write the results to this `file`, too")
 	fs.StringVar(&o.dir, "dir", "", "`directory` of the state (default a temporary one)")
@@ -106,6 +139,8 @@ func (o options) validate(args []string) error {
 		return errors.New("--rounds and --requests must be at least 1")
 	case o.Visible < 1 || o.Visible > o.Namespaces:
 		return errors.New("--visible must be at least 1 and at most --namespaces")
+	case o.Watches < 1 || o.Grants < 1 || o.Events < 1 || o.StalledEvents < 0:
+		return errors.New("--watches, --grants and --events must be at least 1, --stalled-events must not be negative")
 	case o.Tenants < 1 || o.Tenants == 1 && o.Visible != o.Namespaces:
 		return errors.New("--tenants must be at least 1, and more if not every namespace is visible")
 	}
@@ -147,6 +182,9 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	for _, m := range measurements() {
+		if len(o.only) > 0 && !slices.Contains(o.only, m.name) {
+			continue
+		}
 		if err := m.run(ctx, e, r); err != nil {
 			return fmt.Errorf("measure %s: %w", m.name, err)
 		}

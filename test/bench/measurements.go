@@ -17,5 +17,7 @@ func measurements() []measurement {
 	return []measurement{
 		{"LIST", measureList},
 		{"GET", measureGet},
+		{"WATCHLIST", measureWatchList},
+		{"WATCH", measureWatch},
 	}
 }

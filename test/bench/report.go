@@ -17,6 +17,8 @@ type report struct {
 	Options     options      `json:"options"`
 	Machine     machine      `json:"machine"`
 	Comparisons []comparison `json:"comparisons"`
+	Latencies   []latency    `json:"latencies"`
+	Figures     []figure     `json:"figures"`
 	Targets     []target     `json:"targets"`
 }
 
@@ -81,8 +83,9 @@ func (r *report) print(w io.Writer) error {
 			table.linef("\t\t\t\t\t\t\t\t\t\t\t")
 		}
 	})
-	out.linef("x and + compare with the native row (resourceVersion=0 in LIST) of the same round; median of the rounds.")
+	out.linef("x and + compare with the native row (resourceVersion=0 in LIST and WATCHLIST) of the same round; median of the rounds.")
 	out.linef("")
+	r.printWatch(out)
 	out.table(func(table *printer) {
 		table.linef("target\tlimit\tmeasured\trounds\t")
 		for _, t := range r.Targets {
@@ -97,6 +100,27 @@ func (r *report) print(w io.Writer) error {
 		}
 	})
 	return out.err
+}
+
+// printWatch writes what was found out about watches.
+func (r *report) printWatch(out *printer) {
+	if len(r.Latencies) == 0 {
+		return
+	}
+	out.table(func(table *printer) {
+		table.linef("WATCH\twatches read\tfrom\tsamples\tmedian ms\tp99 ms\tmax ms\tp99 of the rounds")
+		for _, l := range r.Latencies {
+			table.linef("%s\t%d\t%s\t%d\t%.2f\t%.2f\t%.2f\t%.2f to %.2f", l.What, l.Watches, l.From, l.Samples,
+				l.MedianMillis, l.P99Millis, l.MaxMillis, l.P99.Min, l.P99.Max)
+		}
+	})
+	out.linef("")
+	out.table(func(table *printer) {
+		for _, f := range r.Figures {
+			table.linef("%s\t%.1f %s", f.What, f.Value, f.Unit)
+		}
+	})
+	out.linef("")
 }
 
 // printer remembers the first error.

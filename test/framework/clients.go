@@ -95,11 +95,17 @@ func (s *System) Kubectl(tb testing.TB, user string, groups ...string) *Kubectl 
 	return &Kubectl{path: path, args: []string{"--kubeconfig", file, "--cache-dir", filepath.Join(dir, "cache")}}
 }
 
+// Command returns kubectl as a command to start: it is killed when the context
+// is done.
+func (k *Kubectl) Command(ctx context.Context, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, k.path, slices.Concat(k.args, args)...)
+}
+
 // Run runs kubectl and returns what it wrote.
 func (k *Kubectl) Run(tb testing.TB, args ...string) (stdout, stderr string, err error) {
 	tb.Helper()
 	var out, errOut bytes.Buffer
-	cmd := exec.CommandContext(tb.Context(), k.path, slices.Concat(k.args, args)...)
+	cmd := k.Command(tb.Context(), args...)
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	err = cmd.Run()
 	return out.String(), errOut.String(), err

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 
 	"tenancy.capsule.io/test/framework/controlplane"
 	"tenancy.capsule.io/test/framework/deployment"
@@ -44,6 +45,11 @@ type System struct {
 
 	layout  deployment.Layout
 	kubectl *deployment.Kubectl
+	server  string
+
+	lock sync.Mutex
+	// logs are those of all servers; lock protects it.
+	logs []string
 }
 
 // Start starts a system and returns when requests to the views are answered.
@@ -64,7 +70,7 @@ func Start(ctx context.Context, o Options) (*System, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &System{ControlPlane: cp, layout: layout, kubectl: kubectl}
+	s := &System{ControlPlane: cp, layout: layout, kubectl: kubectl, server: filepath.Join(layout.Repo, o.Server)}
 	if err := s.deploy(ctx, o); err != nil {
 		return nil, errors.Join(err, cp.Stop())
 	}
@@ -86,16 +92,7 @@ func (s *System) deploy(ctx context.Context, o Options) error {
 	if err := s.kubectl.ApplyHost(ctx, artifacts, s.ControlPlane.CACert(), port, io.Discard); err != nil {
 		return err
 	}
-	s.URL = "https://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	ready, err := s.ControlPlane.ReadyAt(s.URL + "/readyz")
-	if err != nil {
-		return err
-	}
-	s.Server, err = s.ControlPlane.AddProcess(ctx, controlplane.ProcessSpec{
-		Name: deployment.ServerName, Path: filepath.Join(s.layout.Repo, o.Server),
-		Args: append(deployment.ServerArgs(s.layout, port), o.ServerArgs...), Ready: ready,
-	})
-	if err != nil {
+	if s.Server, s.URL, err = s.startServer(ctx, deployment.ServerName, port, o.ServerArgs); err != nil {
 		return err
 	}
 	admin, err := s.ControlPlane.AdminConfig()
@@ -105,13 +102,48 @@ func (s *System) deploy(ctx context.Context, o Options) error {
 	return deployment.AwaitAPIService(ctx, admin)
 }
 
-// Stop ends every process of the system. It returns an error if the server
+// AddServer starts a further tenancy-apiserver and returns when it is ready, and
+// where it serves. The API server does not know of it. The arguments come after
+// those of the deployment.
+func (s *System) AddServer(ctx context.Context, name string, args ...string) (server *controlplane.Process, url string, err error) {
+	port, err := controlplane.FreePort()
+	if err != nil {
+		return nil, "", err
+	}
+	args = append([]string{"--audit-log-path=" + filepath.Join(s.layout.Logs(), name+"-audit.log")}, args...)
+	return s.startServer(ctx, name, port, args)
+}
+
+func (s *System) startServer(ctx context.Context, name string, port int, args []string) (server *controlplane.Process, url string, err error) {
+	url = "https://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	ready, err := s.ControlPlane.ReadyAt(url + "/readyz")
+	if err != nil {
+		return nil, "", err
+	}
+	server, err = s.ControlPlane.AddProcess(ctx, controlplane.ProcessSpec{
+		Name: name, Path: s.server, Args: append(deployment.ServerArgs(s.layout, port), args...), Ready: ready,
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	s.logs = append(s.logs, server.LogFile())
+	return server, url, nil
+}
+
+// Stop ends every process of the system. It returns an error if a server
 // reported a data race, which it does if it was built to look for them.
 func (s *System) Stop() error {
-	err := s.ControlPlane.Stop()
-	log, readErr := os.ReadFile(s.Server.LogFile())
-	if bytes.Contains(log, []byte("WARNING: DATA RACE")) {
-		err = errors.Join(err, fmt.Errorf("data race, see %s", s.Server.LogFile()))
+	errs := []error{s.ControlPlane.Stop()}
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	for _, file := range s.logs {
+		log, err := os.ReadFile(file)
+		if bytes.Contains(log, []byte("WARNING: DATA RACE")) {
+			err = errors.Join(err, fmt.Errorf("data race, see %s", file))
+		}
+		errs = append(errs, err)
 	}
-	return errors.Join(err, readErr)
+	return errors.Join(errs...)
 }

@@ -1,0 +1,261 @@
+// Copyright The Capsule Tenancy Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package disruption
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	tenancy "tenancy.capsule.io/generated/clientset/versioned"
+)
+
+const (
+	// settleWithin is how long clients may take to come to what holds: a reflector
+	// that failed often waits for up to 30 s before it tries again. No client asks
+	// anew by itself within that time if it was not told to.
+	settleWithin = 90 * time.Second
+	settlePeriod = 300 * time.Millisecond
+	// parallelReviews is how many requests are in flight.
+	parallelReviews = 8
+)
+
+// identity is a user and its groups but those that the API server adds.
+type identity struct {
+	name   string
+	groups []string
+}
+
+// world is what one test edits, the users of it and their clients.
+type world struct {
+	// name begins the names of all that the world has.
+	name   string
+	seed   uint64
+	random *rand.Rand
+	admin  kubernetes.Interface
+	views  tenancy.Interface // the administrator's
+	dir    string
+	log    *record
+	// ann may get this and that, and sometimes everything; ben may never get
+	// everything, nor a namespace that is a secret to him.
+	ann, ben identity
+	clients  []*client
+	// marked is how often a namespace was marked.
+	marked int
+}
+
+func newWorld(t *testing.T, name string) *world {
+	t.Helper()
+	config := system.AdminConfig(t)
+	config.ContentType = runtime.ContentTypeProtobuf
+	config.Timeout = 10 * time.Second
+	admin, err := kubernetes.NewForConfig(config)
+	require.NoError(t, err)
+	views, err := tenancy.NewForConfig(system.AdminConfig(t))
+	require.NoError(t, err)
+	w := &world{
+		name: name, seed: *seed, admin: admin, views: views, dir: filepath.Join(records, t.Name()),
+		ann: identity{name: name + "-ann", groups: []string{name + "-team"}},
+		ben: identity{name: name + "-ben"},
+	}
+	if w.seed == 0 {
+		w.seed = rand.Uint64()
+	}
+	t.Logf("seed %d", w.seed)
+	w.random = rand.New(rand.NewPCG(w.seed, 0))
+	w.log = newRecord(t, w.dir, "edits")
+	w.log.note("seed %d", w.seed)
+	t.Cleanup(func() { w.cleanUp(t) })
+	require.NoError(t, w.prepare(t.Context()))
+	return w
+}
+
+// stir makes some edits, so that those that follow meet something.
+func (w *world) stir(t *testing.T) {
+	t.Helper()
+	require.NoError(t, w.edit(t.Context(), initialEdits))
+}
+
+// selections are those of ann's clients.
+var selections = map[string]selection{
+	"all":    {},
+	"gold":   {label: "tier=gold"},
+	"active": {field: "status.phase=Active"},
+}
+
+// follow starts clients of every kind: for ann with every selection, for ben
+// without any. It returns when they hold what they are to hold.
+func (w *world) follow(t *testing.T) {
+	t.Helper()
+	start := time.Now()
+	for name, s := range selections {
+		w.startKubectl(t, w.ann, "kubectl-"+name, s, "json")
+		for _, k := range []kind{informer, listInformer, controllerRuntime} {
+			w.start(t, k, system.Config(t, w.ann.name, w.ann.groups...), w.ann, k.name+"-"+name, s)
+		}
+	}
+	w.start(t, protobufInformer, system.Config(t, w.ann.name, w.ann.groups...), w.ann, protobufInformer.name, selection{})
+	w.startKubectl(t, w.ann, "kubectl-table", selection{}, "")
+	w.startKubectl(t, w.ben, "kubectl-ben", selection{}, "json")
+	for _, k := range []kind{informer, listInformer, protobufInformer} {
+		w.start(t, k, system.Config(t, w.ben.name, w.ben.groups...), w.ben, k.name+"-ben", selection{})
+	}
+	w.settle(t, "before the first edit")
+	t.Logf("%d clients follow after %s", len(w.clients), time.Since(start).Round(time.Millisecond))
+}
+
+// start starts a client of a kind.
+func (w *world) start(t *testing.T, k kind, config *rest.Config, user identity, name string, s selection) {
+	t.Helper()
+	c := &client{name: name, user: user, selection: s, record: newRecord(t, w.dir, name)}
+	config.Wrap(c.record.wrap)
+	c.held = k.start(t, config, s, c.record)
+	w.clients = append(w.clients, c)
+	require.Eventually(t, func() bool { return len(c.record.content(t)) > 0 }, settleWithin, settlePeriod, "%s asks nothing", name)
+	require.Equal(t, k.streams, c.streamsInitialEvents(t), "%s: initial events as a watch", name)
+}
+
+func (w *world) startKubectl(t *testing.T, user identity, name string, s selection, output string) {
+	t.Helper()
+	c := &client{name: name, user: user, selection: s, record: newRecord(t, w.dir, name), namesOnly: output == ""}
+	c.held = startKubectl(t, user, s, output, c.record)
+	w.clients = append(w.clients, c)
+}
+
+// allowed asks the API server what the users may get, and returns it with all
+// that there is. For the namespace N a review names N twice, as the API server
+// does when it authorizes the request.
+func (w *world) allowed(ctx context.Context, users []identity) (map[string]namespaces, error) {
+	list, err := w.admin.CoreV1().Namespaces().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	verdicts := make([]bool, len(users)*len(list.Items))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallelReviews)
+	for n := range verdicts {
+		user, name := users[n/len(list.Items)], list.Items[n%len(list.Items)].Name
+		group.Go(func() error {
+			review, err := w.admin.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{
+				Spec: authorizationv1.SubjectAccessReviewSpec{
+					User: user.name, Groups: append(slices.Clone(user.groups), "system:authenticated"),
+					ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: "get", Version: "v1", Resource: "namespaces", Namespace: name, Name: name},
+				},
+			}, metav1.CreateOptions{})
+			if err == nil {
+				verdicts[n] = review.Status.Allowed
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	result := map[string]namespaces{}
+	for i, user := range users {
+		result[user.name] = namespaces{}
+		for j := range list.Items {
+			if verdicts[i*len(list.Items)+j] {
+				namespace := list.Items[j].DeepCopy()
+				namespace.ManagedFields = nil // the view leaves them out
+				result[user.name][namespace.Name] = namespace
+			}
+		}
+	}
+	return result, nil
+}
+
+// settle waits until every client holds exactly what the API server allows its
+// user to get, and selects: the native objects. It has to be so twice: what the
+// API server itself has yet to notice of the last edit counts, too.
+func (w *world) settle(t *testing.T, when string) {
+	t.Helper()
+	start, equal := time.Now(), 0
+	var problem string
+	err := wait.PollUntilContextTimeout(t.Context(), settlePeriod, settleWithin, true, func(ctx context.Context) (bool, error) {
+		if problem = w.compare(ctx, t); problem != "" {
+			equal = 0
+			return false, nil
+		}
+		equal++
+		return equal == 2, nil
+	})
+	w.log.note("settle %s: %v after %s", when, err, time.Since(start))
+	require.NoError(t, err, "%s: seed %d, edits in %s: not settled after %s:\n%s", when, w.seed, w.log.path, time.Since(start), problem)
+	t.Logf("%s: settled after %s", when, time.Since(start).Round(time.Millisecond))
+}
+
+// compare returns how the clients differ from what they are to hold.
+func (w *world) compare(ctx context.Context, t *testing.T) string {
+	t.Helper()
+	allowed, err := w.allowed(ctx, []identity{w.ann, w.ben})
+	if err != nil {
+		return err.Error()
+	}
+	var problems []string
+	for _, c := range w.clients {
+		want := namespaces{}
+		for name, namespace := range allowed[c.user.name] {
+			if !c.matches(t, namespace) {
+				continue
+			}
+			if c.namesOnly {
+				namespace = nameOnly(name)
+			}
+			want[name] = namespace
+		}
+		if held := c.held(); !equality.Semantic.DeepEqual(want, held) {
+			problems = append(problems, fmt.Sprintf("%s, %s (-allowed +held):\n%s", c.name, c.record.path,
+				cmp.Diff(want, held, cmpopts.EquateEmpty())))
+		}
+	}
+	return strings.Join(problems, "\n")
+}
+
+// requireHeld holds that the clients of a user that select nothing hold a
+// namespace, or do not.
+func (w *world) requireHeld(t *testing.T, user identity, name string, want bool) {
+	t.Helper()
+	for _, c := range w.clients {
+		if _, held := c.held()[name]; c.user.name == user.name && c.selection == (selection{}) {
+			require.Equal(t, want, held, "%s holds %s", c.name, name)
+		}
+	}
+}
+
+// verify holds what must be true of all that the clients were ever sent.
+func (w *world) verify(t *testing.T) {
+	t.Helper()
+	for _, c := range w.clients {
+		added, violations := c.record.count(watch.Added)
+		require.Empty(t, violations, "seed %d: events of %s, see %s", w.seed, c.name, c.record.path)
+		modified, _ := c.record.count(watch.Modified)
+		deleted, _ := c.record.count(watch.Deleted)
+		w.log.note("%s: %d ADDED, %d MODIFIED, %d DELETED", c.name, added, modified, deleted)
+		content := c.record.content(t)
+		require.False(t, bytes.Contains(content, []byte(markOf(c.user))),
+			"seed %d: %s was sent what its user may never have got, see %s", w.seed, c.name, c.record.path)
+		require.False(t, c.user.name == w.ben.name && bytes.Contains(content, []byte(w.secretPrefix())),
+			"seed %d: %s was sent something of a namespace that was never granted, see %s", w.seed, c.name, c.record.path)
+	}
+}
