@@ -6,6 +6,7 @@ package e2e
 import (
 	"encoding/json"
 	"net/http"
+	"regexp"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -44,7 +45,9 @@ func TestDiscovery(t *testing.T) {
 }
 
 // TestClusterOpenAPI holds that the API server's merged document names each
-// GroupVersionKind once, and no definition twice, with ours among them.
+// GroupVersionKind once, and no definition twice, with ours among them. What is not
+// ours and differs between the releases that the two servers are built from, as the
+// comment of RawExtension does, cannot but be kept twice.
 func TestClusterOpenAPI(t *testing.T) {
 	t.Parallel()
 	got := ask(t, system.AdminConfig(t), http.MethodGet, "/openapi/v2", "application/json", "")
@@ -57,7 +60,10 @@ func TestClusterOpenAPI(t *testing.T) {
 	require.NoError(t, json.Unmarshal(got.Body, &document))
 	definitions := map[metav1.GroupVersionKind]string{}
 	for name, definition := range document.Definitions {
-		require.NotRegexp(t, `_v\d+$`, name, "a definition that differs between servers is kept twice")
+		if regexp.MustCompile(`_v\d+$`).MatchString(name) {
+			require.Regexp(t, `^io\.k8s\.apimachinery\.pkg\.(runtime\.RawExtension|apis\.meta\.v1\.WatchEvent)_v2$`, name, "a definition that differs between servers is kept twice")
+			require.Empty(t, definition.Kinds, name)
+		}
 		for _, kind := range definition.Kinds {
 			require.NotContains(t, definitions, kind, "%s and %s", name, definitions[kind])
 			definitions[kind] = name
