@@ -207,7 +207,7 @@ func (h *history[P, S]) at(resourceVersion uint64) (*snapshot[P], bool) {
 type resumption[P Object, S comparable] struct {
 	// content is what the client holds, but for what it was, or was not, allowed.
 	content *snapshot[P]
-	// position is the same at the revision that the client named.
+	// position is the same content, at the revision that the client named.
 	position *snapshot[P]
 	// access are the changes of access that the client may not know although they
 	// were applied here before the revision was reached; since is the moment from
@@ -243,7 +243,7 @@ func (h *history[P, S]) resume(resourceVersion uint64) (resumption[P, S], bool) 
 		// this one did when its log began.
 		return resumption[P, S]{}, false
 	}
-	r.position = &snapshot[P]{tree: r.content.tree, resourceVersion: resourceVersion}
+	r.position = newSnapshot(r.content.tree, resourceVersion)
 	for _, e := range h.entries[min(h.since(r.since), start):start] {
 		if e.ofAccess() {
 			r.access = append(r.access, e)

@@ -42,7 +42,7 @@ func (w *watcher[P, S]) apply(ctx context.Context, e *Entry[P, S]) bool {
 	} else {
 		ok = w.applyObjects(ctx, e, r)
 	}
-	w.position = e.snapshot
+	w.position = e.snapshot.mark
 	return ok
 }
 
@@ -70,7 +70,7 @@ func (w *watcher[P, S]) applyObjects(ctx context.Context, e *Entry[P, S], r reas
 func (w *watcher[P, S]) applyAccess(ctx context.Context, e *Entry[P, S], r reason[P]) bool {
 	var missing []string
 	ok := true
-	w.touched(e, e.snapshot)(func(name string) bool {
+	w.touched(e)(func(name string) bool {
 		element, _ := e.snapshot.get(name)
 		switch visible, is := w.selects(element), e.AccessAfter.Allowed(w.subjects, name); {
 		case visible && is:
@@ -88,15 +88,15 @@ func (w *watcher[P, S]) applyAccess(ctx context.Context, e *Entry[P, S], r reaso
 	return w.retract(ctx, missing, e.everyChanged(w.subjects) && e.AccessAfter.Every(w.subjects), e.AccessAfter, r, e.Sequence)
 }
 
-// touched yields the names, of a content or named by the entry, for which the
-// entry changes what the client may get.
-func (w *watcher[P, S]) touched(e *Entry[P, S], content *snapshot[P]) iter.Seq[string] {
+// touched yields the names for which the entry changes what the client may get: of
+// those that the entry names, or of all objects.
+func (w *watcher[P, S]) touched(e *Entry[P, S]) iter.Seq[string] {
 	differs := func(name string) bool {
 		return e.AccessBefore.Allowed(w.subjects, name) != e.AccessAfter.Allowed(w.subjects, name)
 	}
 	return func(yield func(string) bool) {
 		if e.everyChanged(w.subjects) {
-			content.tree.Ascend(func(element *Element[P]) bool { return !differs(element.Name) || yield(element.Name) })
+			e.snapshot.tree.Ascend(func(element *Element[P]) bool { return !differs(element.Name) || yield(element.Name) })
 			return
 		}
 		for _, name := range e.Names {
@@ -124,7 +124,7 @@ func (w *watcher[P, S]) retract(ctx context.Context, missing []string, every boo
 	}
 	for _, name := range w.view.held(w.selection, names, w.unsureSince, until) {
 		var present *Element[P]
-		if access.Allowed(w.subjects, name) {
+		if access.Allowed(w.subjects, name) && w.mayGet(name) {
 			present, _ = r.content.get(name)
 		}
 		if !w.selects(present) && !w.hide(ctx, name, present, r) {
@@ -132,6 +132,12 @@ func (w *watcher[P, S]) retract(ctx context.Context, missing []string, every boo
 		}
 	}
 	return true
+}
+
+// mayGet reports whether the user may get the name now, whatever the client has
+// been told of.
+func (w *watcher[P, S]) mayGet(name string) bool {
+	return (*w.view.access.Load()).Allowed(w.subjects, name)
 }
 
 func (w *watcher[P, S]) selects(element *Element[P]) bool {
@@ -174,7 +180,7 @@ func (w *watcher[P, S]) show(ctx context.Context, element *Element[P], added boo
 		event.Type = watch.Added
 	}
 	for {
-		if !(*w.view.access.Load()).Allowed(w.subjects, element.Name) {
+		if !w.mayGet(element.Name) {
 			// To an unsure client it might not have been the first.
 			if absent || added && !r.unsure {
 				w.absent[element.Name] = true

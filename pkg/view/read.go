@@ -191,7 +191,7 @@ func (v *View[P, S]) contentFor(ctx context.Context, o ListOptions) (*snapshot[P
 	case known && content.resourceVersion == uint64(revision):
 		return content, nameOf(key), nil
 	case known:
-		return &snapshot[P]{tree: content.tree, resourceVersion: uint64(revision)}, nameOf(key), nil
+		return newSnapshot(content.tree, uint64(revision)), nameOf(key), nil
 	case o.Continue != "":
 		return nil, "", inconsistentContinueError(key)
 	default:

@@ -29,7 +29,7 @@ import (
 // to be, or to match: the user never could get it here. To say that it is gone
 // would say that it exists.
 func (w *watcher[P, S]) resume(ctx context.Context, start resumption[P, S], access Access[S]) bool {
-	w.position, w.replaying = start.position, true
+	w.position, w.replaying = start.position.mark, true
 	defer func() { w.replaying = false }()
 	if !w.catchUp(ctx, start, access) || !w.confirm(ctx) {
 		return false

@@ -92,19 +92,28 @@ type Element[P Object] struct {
 
 // snapshot is the content of the view at one revision. It is immutable.
 type snapshot[P Object] struct {
-	tree            *btree.BTree[*Element[P]]
+	*mark
+	tree *btree.BTree[*Element[P]]
+}
+
+// mark is the revision of a snapshot, for those who need not keep its content.
+type mark struct {
 	resourceVersion uint64
 	// handedOut is whether a client was told of the revision by this process, as
 	// one to watch from.
 	handedOut atomic.Bool
 }
 
+func newSnapshot[P Object](tree *btree.BTree[*Element[P]], resourceVersion uint64) *snapshot[P] {
+	return &snapshot[P]{mark: &mark{resourceVersion: resourceVersion}, tree: tree}
+}
+
 // handOut notes that a client is told of the revision, and returns it.
-func (s *snapshot[P]) handOut() uint64 {
-	if !s.handedOut.Load() { // readers share the word: write it once
-		s.handedOut.Store(true)
+func (m *mark) handOut() uint64 {
+	if !m.handedOut.Load() { // readers share the word: write it once
+		m.handedOut.Store(true)
 	}
-	return s.resourceVersion
+	return m.resourceVersion
 }
 
 func (s *snapshot[P]) get(name string) (*Element[P], bool) {
@@ -125,7 +134,7 @@ func New[P Object, S comparable](kind Kind[P], access Access[S], clock clock.Wit
 		open:     sets.New[*watcher[P, S]](),
 		watchers: map[S]sets.Set[*watcher[P, S]]{},
 	}
-	v.history = newHistory[P, S](&snapshot[P]{tree: v.tree.Clone()}, clock.Now())
+	v.history = newHistory[P, S](newSnapshot(v.tree.Clone(), 0), clock.Now())
 	v.snapshot.Store(v.history.base)
 	v.access.Store(&access)
 	return v
@@ -185,7 +194,7 @@ func (v *View[P, S]) Replace(objects []P, version string) {
 	previous := v.snapshot.Load()
 	if previous.resourceVersion == 0 || resourceVersion < previous.resourceVersion {
 		v.tree = next
-		v.history.reset(&snapshot[P]{tree: v.tree.Clone(), resourceVersion: resourceVersion}, v.clock.Now())
+		v.history.reset(newSnapshot(v.tree.Clone(), resourceVersion), v.clock.Now())
 		v.publishLocked(v.history.base)
 		// What watchers hold is of revisions that are no more.
 		v.endAllLocked(metrics.EndedByReset, apierrors.NewResourceExpired("the API server went back in time: list again"))
@@ -270,10 +279,7 @@ func (v *View[P, S]) AccessChanged(after Access[S], names []string, subjects []S
 // None of them is a change of the revision alone.
 func (v *View[P, S]) logLocked(resourceVersion, deletedAt uint64, changes ...Change[P]) {
 	access := *v.access.Load()
-	present := &snapshot[P]{
-		tree:            v.tree.Clone(),
-		resourceVersion: max(resourceVersion, v.snapshot.Load().resourceVersion),
-	}
+	present := newSnapshot(v.tree.Clone(), max(resourceVersion, v.snapshot.Load().resourceVersion))
 	e := &Entry[P, S]{
 		ResourceVersion: present.resourceVersion,
 		Recorded:        v.clock.Now(),

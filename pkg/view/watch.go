@@ -53,9 +53,10 @@ func (v *View[P, S]) Watch(ctx context.Context, subjects []S, o WatchOptions) (w
 	v.lock.Lock()
 	defer v.lock.Unlock()
 	begin := func(context.Context) bool { return true }
-	switch w.position = v.snapshot.Load(); {
+	content, access := v.snapshot.Load(), *v.access.Load()
+	w.position = content.mark
+	switch {
 	case initial:
-		content, access := w.position, *v.access.Load()
 		begin = func(ctx context.Context) bool {
 			return w.sendInitial(ctx, content, access, o.SendInitialEvents != nil)
 		}
@@ -66,7 +67,6 @@ func (v *View[P, S]) Watch(ctx context.Context, subjects []S, o WatchOptions) (w
 			return failedWatch(tooOldError(revision)), nil
 		}
 		v.metrics.Resumed(metrics.ResumedAccepted)
-		access := *v.access.Load()
 		if len(start.replay) > 0 {
 			access = start.replay[0].AccessBefore
 		}
@@ -110,10 +110,10 @@ func (v *View[P, S]) dispatchLocked(e *Entry[P, S], audience iter.Seq[S]) {
 	}
 	for subject := range audience {
 		for w := range v.watchers[subject] {
-			if w.offered == e {
+			if w.offered > e.Sequence {
 				continue
 			}
-			if w.offered = e; !w.offer(e) {
+			if w.offered = e.Sequence + 1; !w.offer(e) {
 				v.endLocked(w, metrics.EndedBySlowness, nil)
 			}
 		}

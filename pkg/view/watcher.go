@@ -38,9 +38,10 @@ type watcher[P Object, S comparable] struct {
 	stop    sync.Once
 	stopped chan struct{}
 
-	// The view's lock protects what follows: offered is the last entry that was
-	// offered. done is closed, once failure is set, when the watch has ended.
-	offered *Entry[P, S]
+	// The view's lock protects what follows: offered is the number of the entries
+	// up to the last that was offered. done is closed, once failure is set, when the
+	// watch has ended.
+	offered uint64
 	failure error
 	done    chan struct{}
 
@@ -56,8 +57,9 @@ type watcher[P Object, S comparable] struct {
 
 	// What follows belongs to the goroutine.
 
-	// position is the content that the client holds, but for what it may not get.
-	position *snapshot[P]
+	// position is the revision whose content the client holds, but for what it may
+	// not get. The content itself may be of long ago: it is not kept for the client.
+	position *mark
 	// behind says that a bookmark is due: by time, or because the last event carried
 	// a revision below the position's, at which the client would resume.
 	behind bool
@@ -180,7 +182,7 @@ func (w *watcher[P, S]) advance() {
 	w.view.lock.Lock()
 	defer w.view.lock.Unlock()
 	if len(w.queue) == 0 && w.view.open.Has(w) && !w.replaying {
-		w.position = w.view.snapshot.Load()
+		w.position = w.view.snapshot.Load().mark
 	}
 }
 
