@@ -282,6 +282,36 @@ func TestHistoryKeepsAccessOfThePresentRevision(t *testing.T) {
 	checkLog(t, v)
 }
 
+// Who was told of a revision by this process may resume there even when what
+// happened before is forgotten, but not when a change of access since is.
+func TestHistoryForgetsAccessOfARevision(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		access bool
+		want   bool
+	}{"an object": {want: true}, "an object and access to it": {access: true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			v, clock := newTestView(t, grants{}, 10)
+			v.Upsert(newObject("a", "1", 13))
+			v.snapshot.Load().handOut()
+			if tt.access {
+				v.AccessChanged(&grants{"alice": {"a"}}, []string{"a"}, []string{"alice"})
+			}
+			clock.Step(50 * time.Second)
+			v.Bookmark("14")
+			clock.Step(71 * time.Second)
+			v.Upsert(newObject("b", "2", 15))
+			clock.Step(resumeAge + 1)
+			v.Bookmark("15")
+			require.Equal(t, uint64(13), v.history.base.resourceVersion, "the rest is forgotten")
+			_, known := v.history.resume(13)
+			require.Equal(t, tt.want, known)
+			checkLog(t, v)
+		})
+	}
+}
+
 func TestHistoryForgetsByCapacity(t *testing.T) {
 	t.Parallel()
 	v, _ := newTestView(t, grants{}, 10)
