@@ -188,8 +188,13 @@ func (d definition[T, P, N]) viewKind() view.Kind[P] {
 }
 
 // guardPeriod is how often a view is asked whether it can answer: how long its
-// watches stay open at most when it cannot.
+// watches stay open at most when it cannot. A fault that is mended sooner ends no
+// watch: what was missed is told as a difference.
 const guardPeriod = time.Second
+
+// Does not compile unless a replica that hears nothing has sent its clients away
+// before others take it that they know what happened.
+var _ = [1]struct{}{}[max(0, feed.MaxLag+guardPeriod-view.ReplicaLag)]
 
 // guard calls end whenever ready returns an error, until the context is done.
 func guard(ctx context.Context, clock clock.WithTicker, ready func() error, end func()) {

@@ -96,7 +96,7 @@ func TestContinueAfterForgotten(t *testing.T) {
 	require.Equal(t, []string{"a"}, namesOf(first.Items))
 	v.Delete(newObject("b", "2", 12))
 	v.Upsert(newObject("bb", "4", 13))
-	c.Step(replicaLag + 1)
+	c.Step(ReplicaLag + 1)
 	v.Bookmark("14")
 	c.Step(resumeAge + 1)
 	v.Bookmark("14")

@@ -38,30 +38,34 @@
 //     the stored pointers and must copy what they change; watches hand out copies
 //     of the root.
 //   - A list costs what its reader may see, not what the resource holds; an entry
-//     costs those who may see its object, or whose access it changes.
+//     concerns those who may see its object, or whose access it changes, and nobody
+//     else.
 //
 // Invariants of watching:
 //
 //   - What a client holds after the entry with sequence s is exactly the objects
 //     of snapshot(s) that its user may get at s and that match its selectors. A
 //     grant is an ADDED, a revocation a DELETED.
-//   - ADDED and MODIFIED are for what the user may get at the entry and when the
-//     client takes the event. DELETED carries what the user could see last.
+//   - ADDED and MODIFIED are for what the user may get at the entry and, but for a
+//     moment, when the client takes the event. DELETED carries what the user could
+//     see last, or the name alone.
 //   - Within one watch, no DELETED follows another without an ADDED between.
-//   - A client may resume at the revision of any event or bookmark that it got, at
-//     any replica, and misses nothing; it may be told again what it knows. Where
-//     that cannot be had, it is told to list again (410).
+//   - A client may resume at the revision of any event or bookmark that it got, but
+//     for initial events before their end, at any replica, and misses nothing; it
+//     may be told again what it knows. Where that cannot be had, it is told to list
+//     again (410).
 //   - A client never holds up the writer, or another client.
 //
 // The invariants hold under these assumptions, and no further:
 //
-//   - Replicas reach a revision, and apply a change of access, within two minutes
-//     of each other, see replicaLag and resume.go, which also names the one thing
-//     that a client is not told.
-//   - For the first two minutes of a process its clients cannot be told from those
-//     of another one that handed out the same revision. If that one is behind in
-//     access that this one knew from the start, its clients may keep what they
-//     should have lost until they list again.
+//   - Replicas reach a revision, and apply a change of access, within ReplicaLag of
+//     each other, see resume.go, which also names the one thing that a client is not
+//     told.
+//   - In the first minutes of a process, or after the log was cut short by its
+//     capacity, its clients cannot be told from those of another one that handed out
+//     the same revision. If that one is behind in access that this one does not have
+//     in its log, its clients may keep what they should have lost until they list
+//     again.
 //
 // Revisions, lists at a revision, continue tokens and bookmarks follow the API
 // server's own watch cache, k8s.io/apiserver/pkg/storage/cacher.

@@ -17,10 +17,11 @@ const (
 	// its place: bookmarks come once a minute, and 75 s is what the API server's
 	// watch cache keeps at least.
 	resumeAge = 80 * time.Second
-	// replicaLag is by how much the access that two replicas apply may differ. A
+	// ReplicaLag is by how much the access that two replicas apply may differ. A
 	// client that resumes here may have been told of a revision by another replica
-	// that knew less of the access then, or more.
-	replicaLag = 2 * time.Minute
+	// that knew less of the access then, or more. It must be longer than a replica
+	// answers without hearing from the API server.
+	ReplicaLag = 3*time.Minute + 10*time.Second
 	// historyCapacity is how many entries are kept at most, whatever their age. An
 	// entry keeps some 2 KiB alive besides its objects: the nodes of the tree that
 	// its change replaced.
@@ -84,7 +85,11 @@ type history[P Object, S comparable] struct {
 	base    *snapshot[P]
 	reached time.Time
 	torn    bool
+	// entries may be read without the lock by who got the slice under it: only what
+	// is behind its end is written. dropped is how many entries its array keeps that
+	// are forgotten.
 	entries []*Entry[P, S]
+	dropped int
 	next    uint64
 	// gaps are the revisions that relists skipped, relisted is where the last ended.
 	gaps     []gap
@@ -110,7 +115,7 @@ func newHistory[P Object, S comparable](base *snapshot[P], now time.Time) *histo
 func (h *history[P, S]) reset(base *snapshot[P], now time.Time) {
 	h.base, h.oldest = base, base.resourceVersion
 	h.reached, h.complete, h.torn = now, now, false
-	h.entries, h.gaps, h.relisted = nil, nil, 0
+	h.entries, h.dropped, h.gaps, h.relisted = nil, 0, nil, 0
 }
 
 // gap notes that a relist skipped the revisions between two.
@@ -131,7 +136,7 @@ func (h *history[P, S]) append(e *Entry[P, S]) {
 // prune forgets entries that no client needs to resume any more, and those that
 // are too many with room for more.
 func (h *history[P, S]) prune(now time.Time, room int) {
-	for len(h.gaps) > 0 && now.Sub(h.gaps[0].recorded) > resumeAge+replicaLag {
+	for len(h.gaps) > 0 && now.Sub(h.gaps[0].recorded) > resumeAge+ReplicaLag {
 		h.oldest = max(h.oldest, h.gaps[0].before)
 		h.gaps = h.gaps[1:]
 	}
@@ -144,10 +149,10 @@ func (h *history[P, S]) prune(now time.Time, room int) {
 	h.torn = h.before(drop-1).resourceVersion == last.ResourceVersion
 	h.base, h.complete = last.snapshot, last.Recorded
 	h.oldest = max(h.oldest, h.base.resourceVersion)
-	clear(h.entries[:drop]) // what was dropped must not be kept alive by the array
-	h.entries = h.entries[drop:]
-	if len(h.entries) == 0 {
-		h.entries = nil
+	h.entries, h.dropped = h.entries[drop:], h.dropped+drop
+	if h.dropped >= len(h.entries) {
+		// What is forgotten must not be kept alive by the array.
+		h.entries, h.dropped = slices.Clone(h.entries), 0
 	}
 }
 
@@ -156,11 +161,11 @@ func (h *history[P, S]) prune(now time.Time, room int) {
 // there needs every change of access since, and those that a replica which served
 // it may not have known.
 func (h *history[P, S]) expired(now time.Time) int {
-	if len(h.entries) == 0 || now.Sub(h.entries[0].Recorded) <= resumeAge+replicaLag {
+	if len(h.entries) == 0 || now.Sub(h.entries[0].Recorded) <= resumeAge+ReplicaLag {
 		return 0
 	}
 	settled := sort.Search(len(h.entries), func(i int) bool { return now.Sub(h.entries[i].Recorded) <= resumeAge })
-	needed := h.reachedAt(h.entries[settled-1].ResourceVersion).Add(-replicaLag)
+	needed := h.reachedAt(h.entries[settled-1].ResourceVersion).Add(-ReplicaLag)
 	return h.since(needed)
 }
 
@@ -237,7 +242,7 @@ func (h *history[P, S]) resume(resourceVersion uint64) (resumption[P, S], bool) 
 		start++
 	}
 	r := resumption[P, S]{content: h.before(start)}
-	r.since = h.reachedAt(r.content.resourceVersion).Add(-replicaLag)
+	r.since = h.reachedAt(r.content.resourceVersion).Add(-ReplicaLag)
 	if !h.complete.Before(r.since) && !h.handedOut(resourceVersion) {
 		// Another process may have handed it out that knew less of the access than
 		// this one did when its log began.
@@ -249,7 +254,7 @@ func (h *history[P, S]) resume(resourceVersion uint64) (resumption[P, S], bool) 
 			r.access = append(r.access, e)
 		}
 	}
-	r.replay = slices.Clone(h.entries[start:])
+	r.replay = h.entries[start:]
 	r.sequence = h.next - uint64(len(r.replay))
 	return r, true
 }

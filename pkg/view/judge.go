@@ -29,10 +29,8 @@ func (w *watcher[P, S]) sendInitial(ctx context.Context, content *snapshot[P], a
 }
 
 // apply tells the client what an entry changes for it, and reports whether the
-// watch goes on.
-//
-// was is whether the object existed, matched and could be got before the entry,
-// is the same after it: these two alone make an event ADDED, MODIFIED or DELETED.
+// watch goes on. What makes an event ADDED, MODIFIED or DELETED is whether the
+// object existed, matched and could be got before the entry, and after it.
 func (w *watcher[P, S]) apply(ctx context.Context, e *Entry[P, S]) bool {
 	r := reason[P]{content: e.snapshot, deletedAt: e.DeletedAt, unsure: w.unsure(e.Recorded), cause: metrics.CausedByObject}
 	var ok bool

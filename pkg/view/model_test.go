@@ -113,7 +113,7 @@ func (m *model) advance(resourceVersion uint64, content map[string]*object, chan
 // prune forgets what is older than the two minutes before the revision of 80 s
 // ago was reached.
 func (m *model) prune() {
-	for len(m.skipped) > 0 && m.clock.Now().Sub(m.skipped[0].at) > resumeAge+replicaLag {
+	for len(m.skipped) > 0 && m.clock.Now().Sub(m.skipped[0].at) > resumeAge+ReplicaLag {
 		m.forgotten = max(m.forgotten, m.skipped[0].before)
 		m.skipped = m.skipped[1:]
 	}
@@ -128,7 +128,7 @@ func (m *model) prune() {
 		}
 	}
 	for _, l := range m.log {
-		if l.at.Before(needed.Add(-replicaLag)) {
+		if l.at.Before(needed.Add(-ReplicaLag)) {
 			m.forgotten = max(m.forgotten, l.resourceVersion)
 		}
 	}

@@ -15,7 +15,7 @@ import (
 // resume tells a client that holds the content of a revision what it may have
 // missed. access is what held when the revision was reached.
 //
-//	 2 minutes            revision v              now             2 minutes
+//	 ReplicaLag           revision v              now             ReplicaLag
 //	──┬─────────────────────┬───────────────────────┬─────────────────┬──>
 //	  └ changes of access:  └ entries: replayed     └ entries:        └ sure
 //	    what holds at v                               as they come
@@ -27,7 +27,8 @@ import (
 // One thing is not told. A client was shown an object by another replica, its user
 // has lost access to it since, and here the loss was applied before the object came
 // to be, or to match: the user never could get it here. To say that it is gone
-// would say that it exists.
+// would say that it exists. What was deleted before the user was granted its name
+// is told, by its name alone: another replica may have shown it.
 func (w *watcher[P, S]) resume(ctx context.Context, start resumption[P, S], access Access[S]) bool {
 	w.position, w.replaying = start.position.mark, true
 	defer func() { w.replaying = false }()
@@ -145,8 +146,9 @@ func (v *View[P, S]) held(s Selection, names []string, since time.Time, until ui
 	wanted := sets.New(names...)
 	held := sets.New[string]()
 	v.lock.Lock()
-	defer v.lock.Unlock()
-	for _, e := range v.history.entries[v.history.since(since):] {
+	entries := v.history.entries[v.history.since(since):]
+	v.lock.Unlock()
+	for _, e := range entries {
 		if e.Sequence >= until {
 			break
 		}

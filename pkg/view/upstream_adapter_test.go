@@ -126,12 +126,12 @@ func newPodStorage(t testing.TB) *podStorage {
 	// that it did not hand out only if it was there, longer than replicas differ in
 	// the access they know, before the revision was. So it is older than the writes,
 	// and has handed out 1.
-	s.clock.move(-2 * replicaLag)
+	s.clock.move(-2 * ReplicaLag)
 	s.view = New[*keyedPod](keyedPods(), Access[string](&grants{upstreamReader[0]: {"*"}}), s.clock)
 	s.view.Replace(nil, revision(s.revision))
 	_, err := s.view.List(t.Context(), upstreamReader, ListOptions{})
 	require.NoError(t, err)
-	s.clock.move(2 * replicaLag)
+	s.clock.move(2 * ReplicaLag)
 	t.Cleanup(func() {
 		require.Eventually(t, func() bool { return s.view.Watches() == 0 }, 10*time.Second, time.Millisecond)
 	})
@@ -144,7 +144,7 @@ func (s *podStorage) forget(context.Context, *testing.T, string) {
 	s.lock.Lock()
 	defer s.lock.Unlock()
 	for range 2 {
-		s.clock.move(2 * (resumeAge + replicaLag))
+		s.clock.move(2 * (resumeAge + ReplicaLag))
 		s.revision++
 		s.view.Bookmark(revision(s.revision))
 	}

@@ -70,7 +70,7 @@ func (v *View[P, S]) Watch(ctx context.Context, subjects []S, o WatchOptions) (w
 		if len(start.replay) > 0 {
 			access = start.replay[0].AccessBefore
 		}
-		w.unsureUntil, w.unsureSince = v.clock.Now().Add(replicaLag), start.since
+		w.unsureUntil, w.unsureSince = v.clock.Now().Add(ReplicaLag), start.since
 		begin = func(ctx context.Context) bool { return w.resume(ctx, start, access) }
 	}
 	v.addLocked(w)

@@ -22,8 +22,8 @@ import (
 const (
 	// worldLag is by how much the objects, the revision and the access of a replica
 	// are behind those of the API server at most: access and the others together by
-	// less than replicaLag.
-	worldLag = replicaLag/2 - 10*time.Second
+	// less than ReplicaLag.
+	worldLag = ReplicaLag/2 - 10*time.Second
 	// worldQueue is short, so that slow clients are ended.
 	worldQueue = 3
 	// versionKey annotates a content with what tells it from every other.

@@ -22,7 +22,7 @@ import (
 )
 
 // bubbleSettled is a time after which a view accepts resumes at what is new.
-const bubbleSettled = replicaLag + time.Second
+const bubbleSettled = ReplicaLag + time.Second
 
 // bubbleEdited returns the view of newEdited, edited when it has been up for long
 // enough to accept resumes: it holds a, b and c at 10; at 12 a is updated, at 14

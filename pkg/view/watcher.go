@@ -198,7 +198,7 @@ func (w *watcher[P, S]) untilBookmark(ctx context.Context) time.Duration {
 
 func (w *watcher[P, S]) sendBookmark(ctx context.Context, initialEventsEnd bool) bool {
 	object := w.view.kind.New()
-	object.SetResourceVersion(strconv.FormatUint(w.position.handOut(), 10))
+	object.SetResourceVersion(strconv.FormatUint(w.position.resourceVersion, 10))
 	if initialEventsEnd {
 		object.SetAnnotations(map[string]string{metav1.InitialEventsAnnotationKey: "true"})
 	}
@@ -206,6 +206,7 @@ func (w *watcher[P, S]) sendBookmark(ctx context.Context, initialEventsEnd bool)
 		return false
 	}
 	w.behind = false
+	w.position.handOut()
 	w.view.metrics.Event(watch.Bookmark, metrics.CausedByTime)
 	return true
 }

@@ -132,7 +132,7 @@ func TestSlowClient(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := bubbleView(grants{"alice": {"a"}, "root": {"*"}}, newObject("a", "1", 5))
-		bubbleAdvance(replicaLag + time.Second)
+		bubbleAdvance(ReplicaLag + time.Second)
 		v.Bookmark("99")
 		o := WatchOptions{SendInitialEvents: new(false)}
 		slow, other, root := bubbleWatch(t, v, "alice", o), bubbleWatch(t, v, "alice", o), bubbleWatch(t, v, "root", o)

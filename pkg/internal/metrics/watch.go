@@ -60,7 +60,7 @@ var (
 	watchesEnded = metrics.NewCounterVec(&metrics.CounterOpts{
 		Subsystem:      subsystem,
 		Name:           "watches_ended_total",
-		Help:           "Watches that ended, by view and cause.",
+		Help:           "Watches that ended, by view and cause; client is also a server that stops.",
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"resource", "cause"})
 
