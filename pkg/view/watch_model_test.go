@@ -336,28 +336,37 @@ func (w *world) close() {
 
 // TestWatchModel lets objects and access change at random, in the API server and
 // at replicas that learn of it sooner or later, while clients watch, read slowly,
-// lose their connection and go on elsewhere.
+// lose their connection and go on elsewhere. What is rare takes many runs to find:
+// -rapid.checks=10000 takes a minute.
 func TestWatchModel(t *testing.T) {
 	t.Parallel()
-	rapid.Check(t, func(rt *rapid.T) {
-		var failure any
-		synctest.Test(t, func(st *testing.T) {
-			// rapid's own panics have to reach it where it listens.
-			defer func() { failure = recover() }()
-			w := newWorld(st.Context(), rt)
-			defer w.close()
-			w.run(rt)
-			w.settle()
+	for i := range 10 {
+		t.Run(strconv.Itoa(i), func(t *testing.T) {
+			t.Parallel()
+			rapid.Check(t, func(rt *rapid.T) { inWorld(t, rt) })
 		})
-		// It tells failures from each other by where they come from.
-		switch {
-		case failure == nil:
-		case fmt.Sprintf("%T", failure) == "rapid.invalidData":
-			panic(failure)
-		default:
-			panic(failure)
-		}
+	}
+}
+
+// inWorld runs a world in a bubble of its own, where time passes at once.
+func inWorld(t *testing.T, rt *rapid.T) {
+	var failure any
+	synctest.Test(t, func(st *testing.T) {
+		// rapid's own panics have to reach it where it listens.
+		defer func() { failure = recover() }()
+		w := newWorld(st.Context(), rt)
+		defer w.close()
+		w.run(rt)
+		w.settle()
 	})
+	// It tells failures from each other by where they come from.
+	switch {
+	case failure == nil:
+	case fmt.Sprintf("%T", failure) == "rapid.invalidData":
+		panic(failure)
+	default:
+		panic(failure)
+	}
 }
 
 func (w *world) run(t *rapid.T) {
