@@ -13,12 +13,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"k8s.io/client-go/rest"
+
+	"tenancy.capsule.io/pkg/view"
 )
 
 const (
 	// resumableAfter is when a server takes on clients of other servers where they
 	// are, instead of having them list: it knows then what changed of late.
-	resumableAfter = 2*time.Minute + 10*time.Second
+	resumableAfter = view.ReplicaLag + 10*time.Second
 
 	movingInformers = 24
 	// editsPerMove is how many edits are made before clients are moved: a watch that

@@ -106,7 +106,6 @@ func token(content string) string { return base64.RawURLEncoding.EncodeToString(
 // impossible things, and compares codes, reasons, messages and details.
 func TestFailuresAreNative(t *testing.T) {
 	t.Parallel()
-	config := system.AdminConfig(t)
 	tests := map[string]string{
 		"unknown field":                 query("fieldSelector", "spec.bogus=1"),
 		"field of namespaced kinds":     query("fieldSelector", "metadata.namespace=a"),
@@ -134,8 +133,16 @@ func TestFailuresAreNative(t *testing.T) {
 		"get at no number":              "/default" + query("resourceVersion", "abc"),
 		"get of another's name":         "/default" + query("fieldSelector", "metadata.name=kube-system") + "&watch=0",
 	}
-	for name, target := range tests {
-		for format, accept := range map[string]string{"json": "", "yaml": "application/yaml", "table": tableAccept, "partial": partialAccept, "partials": partialsList, "unknown": "application/xml"} {
+	compareFailures(t, tests, map[string]string{"json": "", "yaml": "application/yaml", "table": tableAccept, "partial": partialAccept, "partials": partialsList, "unknown": "application/xml"})
+}
+
+// compareFailures asks the view, and the native resource, for every target in
+// every format, and compares what is wrong.
+func compareFailures(t *testing.T, targets, formats map[string]string) {
+	t.Helper()
+	config := system.AdminConfig(t)
+	for name, target := range targets {
+		for format, accept := range formats {
 			t.Run(name+"/"+format, func(t *testing.T) {
 				t.Parallel()
 				want := ask(t, config, http.MethodGet, nativePath+target, accept, "")

@@ -206,8 +206,8 @@ func everyNamespace(t *testing.T, name string) *rest.Config {
 // that cannot be, and compares codes, reasons, messages and details.
 func TestWatchFailuresAreNative(t *testing.T) {
 	t.Parallel()
-	config := system.AdminConfig(t)
-	tests := map[string][]string{
+	targets := map[string]string{}
+	for name, pairs := range map[string][]string{
 		"initial events without a match":    {"sendInitialEvents", "true"},
 		"initial events of a match unknown": {"sendInitialEvents", "true", "resourceVersionMatch", "Newest"},
 		"initial events, exactly":           {"sendInitialEvents", "true", "resourceVersionMatch", "Exact", "resourceVersion", "5"},
@@ -223,24 +223,10 @@ func TestWatchFailuresAreNative(t *testing.T) {
 		"continue":                          {"continue", token(`{"v":"meta.k8s.io/v1","rv":5,"start":"a"}`)},
 		"limit is no number":                {"limit", "many"},
 		"limit":                             {"limit", "1"},
+	} {
+		targets[name] = query(append([]string{"watch", "1", "timeoutSeconds", "1"}, pairs...)...)
 	}
-	for name, pairs := range tests {
-		target := query(append([]string{"watch", "1", "timeoutSeconds", "1"}, pairs...)...)
-		for format, accept := range map[string]string{"json": "", "table": tableAccept, "partial": partialAccept, "unknown": "application/xml"} {
-			t.Run(name+"/"+format, func(t *testing.T) {
-				t.Parallel()
-				want := ask(t, config, http.MethodGet, nativePath+target, accept, "")
-				got := ask(t, config, http.MethodGet, viewPath+target, accept, "")
-				if want.Code == http.StatusOK {
-					require.Equal(t, http.StatusOK, got.Code, "%s", got.Body)
-					return
-				}
-				if diff := cmp.Diff(failureOf(t, want, "namespaces"), failureOf(t, got, "namespaces")); diff != "" {
-					t.Errorf("(-native +view):\n%s", diff)
-				}
-			})
-		}
-	}
+	compareFailures(t, targets, map[string]string{"json": "", "table": tableAccept, "partial": partialAccept, "unknown": "application/xml"})
 }
 
 // TestWatchOfUnreadableRevision asks for watches at what is no revision. To the
