@@ -84,14 +84,9 @@ func (a *actions) all() []string {
 // check of a name answers.
 func start(t *testing.T, config *Config) func(check string) int {
 	t.Helper()
-	completed, err := config.Complete()
-	require.NoError(t, err)
-	server, err := completed.New()
-	require.NoError(t, err)
-	server.generic.PrepareRun()
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
-	server.generic.RunPostStartHooks(ctx)
+	server := runServer(ctx, t, config)
 	return func(check string) int {
 		req := httptest.NewRequestWithContext(ctx, http.MethodGet, "/readyz"+check, nil)
 		req.Header.Set("X-User", "kubelet")

@@ -4,6 +4,7 @@
 package apiserver
 
 import (
+	"context"
 	"encoding/json"
 	"maps"
 	"net/http"
@@ -178,6 +179,18 @@ func TestTwoServers(t *testing.T) {
 		require.NotPanics(t, func() { _, err = completed.New() })
 		require.NoError(t, err)
 	}
+}
+
+// runServer runs what a server starts beside its listener until the context is done.
+func runServer(ctx context.Context, tb testing.TB, config *Config) *Server {
+	tb.Helper()
+	completed, err := config.Complete()
+	require.NoError(tb, err)
+	server, err := completed.New()
+	require.NoError(tb, err)
+	server.generic.PrepareRun()
+	server.generic.RunPostStartHooks(ctx)
+	return server
 }
 
 // newConfig returns the config of a server in a cluster with the given objects. A

@@ -55,14 +55,9 @@ func serve(t *testing.T, change ...func(*Config)) served {
 	for _, f := range change {
 		f(config)
 	}
-	completed, err := config.Complete()
-	require.NoError(t, err)
-	server, err := completed.New()
-	require.NoError(t, err)
-	server.generic.PrepareRun()
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
-	server.generic.RunPostStartHooks(ctx)
+	server := runServer(ctx, t, config)
 	listener := httptest.NewServer(server.generic.Handler)
 	t.Cleanup(listener.Close)
 	s := served{url: listener.URL, cluster: config.Extra.Client.(*fake.Clientset)}

@@ -190,7 +190,8 @@ func (w *watcher[P, S]) show(ctx context.Context, element *Element[P], added boo
 			return false
 		case sent:
 			delete(w.absent, element.Name)
-			w.told(element.Object.GetResourceVersion(), event.Type, r)
+			revision, _ := revisionOf(element.Object)
+			w.told(revision, event.Type, r)
 			return true
 		case unjudged:
 		}
@@ -211,13 +212,12 @@ func (w *watcher[P, S]) hide(ctx context.Context, name string, last *Element[P],
 		object = w.view.kind.New()
 		object.SetName(name)
 	}
-	resourceVersion := strconv.FormatUint(r.deletedAt, 10)
-	object.SetResourceVersion(resourceVersion)
+	object.SetResourceVersion(strconv.FormatUint(r.deletedAt, 10))
 	if w.send(ctx, watch.Event{Type: watch.Deleted, Object: object}, nil) == over {
 		return false
 	}
 	w.noteDeletion(name, r.unsure)
-	w.told(resourceVersion, watch.Deleted, r)
+	w.told(r.deletedAt, watch.Deleted, r)
 	return true
 }
 
@@ -231,9 +231,8 @@ func (w *watcher[P, S]) noteDeletion(name string, unsure bool) {
 }
 
 // told notes that the client has taken an event, and the revision that it is at.
-func (w *watcher[P, S]) told(resourceVersion string, eventType watch.EventType, r reason[P]) {
+func (w *watcher[P, S]) told(revision uint64, eventType watch.EventType, r reason[P]) {
 	w.view.metrics.Event(eventType, r.cause)
-	revision, _ := parseRevision(resourceVersion)
 	if w.behind = revision < r.content.resourceVersion; !w.behind {
 		r.content.handOut()
 	}

@@ -178,7 +178,7 @@ func (v *View[P, S]) Delete(object P) {
 }
 
 // Replace takes all objects that exist at a revision. What differs from the
-// content so far becomes entries of the log, but for the first time and after
+// content so far becomes one entry of the log, but for the first time and after
 // the API server went back in time, when the log begins there.
 func (v *View[P, S]) Replace(objects []P, version string) {
 	resourceVersion, ok := parseRevision(version)
@@ -276,7 +276,7 @@ func (v *View[P, S]) AccessChanged(after Access[S], names []string, subjects []S
 }
 
 // logLocked logs, and publishes, changes that the writer's tree holds already.
-// None of them is a change of the revision alone.
+// Without any it logs that the revision alone has changed.
 func (v *View[P, S]) logLocked(resourceVersion, deletedAt uint64, changes ...Change[P]) {
 	access := *v.access.Load()
 	present := newSnapshot(v.tree.Clone(), max(resourceVersion, v.snapshot.Load().resourceVersion))

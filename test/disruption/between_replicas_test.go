@@ -50,14 +50,10 @@ func TestBetweenReplicas(t *testing.T) {
 	require.Eventually(t, func() bool { return time.Since(started) > resumableAfter }, resumableAfter+time.Second, time.Second)
 	w.stir(t)
 	for i := range movingInformers {
-		k := []kind{informer, listInformer, controllerRuntime, protobufInformer}[i%4]
-		user := w.ann
-		if i%5 == 4 {
-			user = w.ben
-		}
+		user := w.oneOf(i)
 		config := system.DirectConfigOf(t, user.name, user.groups...)
 		config.Host = service.url()
-		w.start(t, k, config, user, fmt.Sprintf("%s-%s-%02d", k.name, user.name, i), pick(w, selections["all"], selections["gold"], selections["active"]))
+		w.startInformer(t, i, config, user)
 	}
 	w.settle(t, "before the first edit")
 	during := w.editInBackground(t, 0)

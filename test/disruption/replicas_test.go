@@ -43,16 +43,12 @@ func TestReplicas(t *testing.T) {
 
 	w.stir(t)
 	for i := range replicaInformers {
-		k := []kind{informer, listInformer, controllerRuntime, protobufInformer}[i%4]
-		user := w.ann
-		if i%5 == 4 {
-			user = w.ben
-		}
+		user := w.oneOf(i)
 		config := system.Config(t, user.name, user.groups...)
 		if i%2 == 1 {
 			config.Host = service.url() // past the API server, on a connection of its own
 		}
-		w.start(t, k, config, user, fmt.Sprintf("%s-%s-%02d", k.name, user.name, i), pick(w, selections["all"], selections["gold"], selections["active"]))
+		w.startInformer(t, i, config, user)
 	}
 	w.settle(t, "before the first edit")
 

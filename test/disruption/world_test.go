@@ -124,6 +124,22 @@ func (w *world) follow(t *testing.T) {
 	t.Logf("%d clients follow after %s", len(w.clients), time.Since(start).Round(time.Millisecond))
 }
 
+// oneOf returns the user of the i-th of many clients: one in five is ben's.
+func (w *world) oneOf(i int) identity {
+	if i%5 == 4 {
+		return w.ben
+	}
+	return w.ann
+}
+
+// startInformer starts the i-th of many informers: kinds, users and selections take
+// turns.
+func (w *world) startInformer(t *testing.T, i int, config *rest.Config, user identity) {
+	t.Helper()
+	k := []kind{informer, listInformer, controllerRuntime, protobufInformer}[i%4]
+	w.start(t, k, config, user, fmt.Sprintf("%s-%s-%02d", k.name, user.name, i), pick(w, selections["all"], selections["gold"], selections["active"]))
+}
+
 // start starts a client of a kind.
 func (w *world) start(t *testing.T, k kind, config *rest.Config, user identity, name string, s selection) {
 	t.Helper()
