@@ -22,15 +22,12 @@ type pair struct {
 // batch counts, for each question, the grants of a pair that an event adds or
 // takes away. Only the sum matters, so an event may take away and add the same.
 type batch struct {
+	// deltas holds nil for the many questions that the event does not concern.
 	deltas []map[pair]int
 }
 
 func newBatch(questions int) *batch {
-	b := &batch{deltas: make([]map[pair]int, questions)}
-	for i := range b.deltas {
-		b.deltas[i] = map[pair]int{}
-	}
-	return b
+	return &batch{deltas: make([]map[pair]int, questions)}
 }
 
 // difference is what changes when one grant takes the place of another.
@@ -92,6 +89,9 @@ func count(granted bool) int {
 func (b *batch) add(i int, subjects []Subject, p pair, n int) {
 	if n == 0 {
 		return
+	}
+	if b.deltas[i] == nil {
+		b.deltas[i] = map[pair]int{}
 	}
 	for _, subject := range subjects {
 		p.subject = subject
@@ -205,7 +205,7 @@ func (a *answer) applyToSubjects(transitions []transition) {
 		names, cloned := changed[t.subject]
 		if !cloned {
 			if entry, found := a.current.subjects.Get(subjectEntry{subject: t.subject}); found {
-				names = entry.names.Clone()
+				names = cloneImmutable(entry.names)
 			} else {
 				names = btree.NewWithFreeList(degree, btree.Less[string](), a.freeNames)
 			}

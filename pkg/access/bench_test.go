@@ -13,6 +13,7 @@ import (
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // benchTenants is how many users share the bindings of a benchmark.
@@ -201,6 +202,45 @@ func BenchmarkUser(b *testing.B) {
 				if !s.Allowed(subjects, benchNamespace(50*(granted-1))) || s.Allowed(subjects, "elsewhere") {
 					b.Fatal("wrong")
 				}
+			}
+		})
+	}
+}
+
+// BenchmarkManyQuestions applies events that concern one of 32 questions.
+func BenchmarkManyQuestions(b *testing.B) {
+	all := []Question{getNodes}
+	for i := range 31 {
+		all = append(all, Question{Verb: "get", Resource: schema.GroupResource{Group: "group", Resource: fmt.Sprintf("resource-%d", i)}})
+	}
+	binding := clusterRoleBinding("b", "ClusterRole/nodes", userSubject("alice"))
+	for name, event := range map[string]func(*Index, int){
+		"binding": func(index *Index, i int) {
+			if i%2 == 0 {
+				apply(index, binding)
+			} else {
+				remove(index, binding)
+			}
+		},
+		"role": func(index *Index, i int) {
+			apply(index, clusterRole("nodes", getRule("nodes", fmt.Sprintf("n%d", i%2))))
+		},
+		"wide-role": func(index *Index, i int) {
+			role := benchRole(false)
+			role.Rules = append(role.Rules, rbacv1.PolicyRule{
+				Verbs: []string{"*"}, APIGroups: []string{"*"}, Resources: []string{"*"}, ResourceNames: []string{fmt.Sprintf("n%d", i%2)},
+			})
+			apply(index, role)
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			index := NewIndex(all...)
+			apply(index, clusterRole("nodes", getRule("nodes", "n0")), clusterRoleBinding("other", "ClusterRole/nodes", userSubject("bob")))
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				event(index, i)
+				i++
 			}
 		})
 	}

@@ -243,37 +243,6 @@ func TestAudience(t *testing.T) {
 	}
 }
 
-// Sets beyond the size up to which they are searched one by one.
-func TestSet(t *testing.T) {
-	t.Parallel()
-	var all, even []Subject
-	for i := range 3 * linearLimit {
-		all = append(all, NewUser(string(rune('A'+i))))
-		if i%2 == 0 {
-			even = append(even, all[i])
-		}
-	}
-	var s *Set
-	for _, size := range []int{1, linearLimit - 1, linearLimit, linearLimit + 1, len(all)} {
-		s = s.changed(all[s.Len():size], nil)
-		for i, subject := range all {
-			if s.Has(subject) != (i < size) {
-				t.Errorf("%s of %d: %t", text(subject), size, s.Has(subject))
-			}
-		}
-	}
-	odd := s.changed(nil, even)
-	again := odd.changed(even, nil)
-	for i, subject := range all {
-		if odd.Has(subject) != (i%2 == 1) || !again.Has(subject) || !s.Has(subject) {
-			t.Errorf("%s: %t, %t, %t", text(subject), odd.Has(subject), again.Has(subject), s.Has(subject))
-		}
-	}
-	if s.changed(nil, all) != nil {
-		t.Error("an empty set is nil")
-	}
-}
-
 func TestUnknownQuestion(t *testing.T) {
 	t.Parallel()
 	defer func() {

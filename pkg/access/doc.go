@@ -22,6 +22,8 @@
 //
 //   - A Snapshot is immutable. Index.Snapshot never blocks and never sees half
 //     of an event: a role that 50,000 bindings share changes all of them at once.
+//   - An event costs what it changes, in time and in memory: a snapshot shares
+//     the rest with the one before, so that snapshots can be kept.
 //   - After every event the snapshot is the one that an evaluation of all RBAC
 //     objects from scratch would give. TestIndexEqualsEvaluation holds it with
 //     random edits, the differential test in test/e2e against

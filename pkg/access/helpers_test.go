@@ -4,8 +4,11 @@
 package access
 
 import (
+	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -13,6 +16,18 @@ import (
 
 func userSubject(name string) rbacv1.Subject  { return rbacv1.Subject{Kind: "User", Name: name} }
 func groupSubject(name string) rbacv1.Subject { return rbacv1.Subject{Kind: "Group", Name: name} }
+
+// manyUserSubjects returns users that sort as they are numbered.
+func manyUserSubjects(count int) []rbacv1.Subject {
+	subjects := make([]rbacv1.Subject, count)
+	for i := range subjects {
+		subjects[i] = userSubject(fmt.Sprintf("user-%04d", i))
+	}
+	return subjects
+}
+
+// manyUsers returns the same users as an audience holds them.
+func manyUsers(count int) []Subject { return subjectsOf("", manyUserSubjects(count)) }
 
 // getRule allows to get objects of a resource in the core group.
 func getRule(resource string, resourceNames ...string) rbacv1.PolicyRule {
@@ -93,4 +108,23 @@ func texts(subjects []Subject) []string {
 // names returns what a snapshot says that a user may use by name.
 func names(s *Snapshot, user string) []string {
 	return slices.Collect(s.Names([]Subject{NewUser(user)}, ""))
+}
+
+// readWhile calls read from several goroutines, over and over, until write returns.
+func readWhile(read, write func()) {
+	const readers = 3
+	var running sync.WaitGroup
+	var ended atomic.Bool
+	for range readers {
+		running.Go(func() {
+			for {
+				if read(); ended.Load() {
+					return
+				}
+			}
+		})
+	}
+	write()
+	ended.Store(true)
+	running.Wait()
 }

@@ -5,73 +5,9 @@ package access
 
 import (
 	"iter"
-	"slices"
 
 	"k8s.io/utils/third_party/forked/golang/btree"
 )
-
-// Set is an immutable set of subjects.
-type Set struct {
-	sorted []Subject
-}
-
-// linearLimit is the size up to which comparing words beats searching strings.
-const linearLimit = 16
-
-// Has reports whether the set holds the subject. A nil Set is empty.
-func (s *Set) Has(subject Subject) bool {
-	if s == nil {
-		return false
-	}
-	if len(s.sorted) <= linearLimit {
-		return slices.Contains(s.sorted, subject)
-	}
-	_, found := slices.BinarySearchFunc(s.sorted, subject, compareSubjects)
-	return found
-}
-
-// HasAny reports whether the set holds one of the subjects.
-func (s *Set) HasAny(subjects []Subject) bool {
-	return s != nil && len(s.sorted) > 0 && slices.ContainsFunc(subjects, s.Has)
-}
-
-// Len returns the number of subjects.
-func (s *Set) Len() int {
-	if s == nil {
-		return 0
-	}
-	return len(s.sorted)
-}
-
-// All yields the subjects of the set.
-func (s *Set) All() iter.Seq[Subject] {
-	if s == nil {
-		return func(func(Subject) bool) {}
-	}
-	return slices.Values(s.sorted)
-}
-
-// changed returns the set with the subjects that it does not hold, added, and
-// without those that it holds, removed; both are sorted. It returns nil for an
-// empty set.
-func (s *Set) changed(added, removed []Subject) *Set {
-	size := s.Len() + len(added) - len(removed)
-	if size == 0 {
-		return nil
-	}
-	sorted := make([]Subject, 0, size)
-	for subject := range s.All() {
-		for len(added) > 0 && compareSubjects(added[0], subject) < 0 {
-			sorted, added = append(sorted, added[0]), added[1:]
-		}
-		if len(removed) > 0 && removed[0] == subject {
-			removed = removed[1:]
-			continue
-		}
-		sorted = append(sorted, subject)
-	}
-	return &Set{sorted: append(sorted, added...)}
-}
 
 // Snapshot is the answer to one question at one moment. It is immutable: all
 // methods may be called concurrently and return the same for ever.
@@ -142,6 +78,16 @@ const degree = 16
 // newTrees returns the empty trees of a snapshot.
 func newTrees() (*btree.BTree[nameEntry], *btree.BTree[subjectEntry]) {
 	names := btree.New(degree, func(a, b nameEntry) bool { return a.name < b.name })
-	subjects := btree.New(degree, func(a, b subjectEntry) bool { return compareSubjects(a.subject, b.subject) < 0 })
+	subjects := btree.New(degree, func(a, b subjectEntry) bool { return lessSubject(a.subject, b.subject) })
 	return names, subjects
+}
+
+// cloneImmutable returns a clone of a tree that is never changed again, to be
+// changed in its place. Readers use the tree meanwhile, without a lock, and Clone
+// writes the tree that it is called on: the mark of the nodes that it may change.
+// Readers do not read the mark; but called on a copy, Clone does not touch the
+// tree at all, and the clone may change no node that the tree holds.
+func cloneImmutable[T any](tree *btree.BTree[T]) *btree.BTree[T] {
+	unshared := *tree
+	return unshared.Clone()
 }

@@ -79,3 +79,5 @@ func compareSubjects(a, b Subject) int {
 	x, y := a.Value(), b.Value()
 	return cmp.Or(cmp.Compare(x.Kind, y.Kind), strings.Compare(x.Name, y.Name))
 }
+
+func lessSubject(a, b Subject) bool { return compareSubjects(a, b) < 0 }
