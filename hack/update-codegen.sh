@@ -47,6 +47,12 @@ source "${CODEGEN_PKG}/kube_codegen.sh"
 # under the model names that they publish; nothing is written beside them.
 OPENAPI_PKGS=(
     k8s.io/api/core/v1
+    k8s.io/api/networking/v1
+    k8s.io/api/node/v1
+    k8s.io/api/scheduling/v1
+    k8s.io/api/storage/v1
+    k8s.io/apimachinery/pkg/api/resource
+    k8s.io/apimachinery/pkg/util/intstr
 )
 KUBE_CODEGEN_READONLY_PKGS+=("${OPENAPI_PKGS[@]}")
 
@@ -54,6 +60,8 @@ openapi_args=()
 for pkg in "${OPENAPI_PKGS[@]}"; do
     openapi_args+=(--extra-pkgs "${pkg}")
 done
+
+(cd "${REPO_ROOT}" && go run ./hack/viewgen "${TARGET_ROOT}/apis/tenancy/v1alpha1")
 
 kube::codegen::gen_helpers \
     --boilerplate "${BOILERPLATE}" \

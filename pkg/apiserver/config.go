@@ -10,7 +10,6 @@ import (
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/apiserver/pkg/authorization/union"
 	genericapiserver "k8s.io/apiserver/pkg/server"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
 
 	"tenancy.capsule.io/pkg/access"
@@ -23,9 +22,9 @@ const Name = "tenancy-apiserver"
 
 // ExtraConfig is what the server needs beyond the generic one.
 type ExtraConfig struct {
-	// Client reads the native objects and RBAC.
-	Client kubernetes.Interface
-	Clock  clock.WithTicker
+	// Clients read the native objects and RBAC.
+	Clients registry.Clients
+	Clock   clock.WithTicker
 	// AllowAnyRequestHeaderName accepts users from every bearer of a certificate
 	// of the front proxy's CA, which is what an empty requestheader-allowed-names
 	// in the cluster's configuration says.
@@ -71,7 +70,7 @@ func (c *Config) Complete() (CompletedConfig, error) {
 		return CompletedConfig{}, err
 	}
 	index := access.NewIndex(append(registry.Questions(), coarseQuestions()...)...)
-	feeds := index.Feeds(c.Extra.Client, c.Extra.Clock)
+	feeds := index.Feeds(c.Extra.Clients.Kubernetes, c.Extra.Clock)
 	completed := &completedConfig{extra: &c.Extra, index: index, feeds: feeds, guard: guard}
 
 	authorizer, err := union.New(

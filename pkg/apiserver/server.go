@@ -45,7 +45,7 @@ func (c CompletedConfig) New() (*Server, error) {
 	}
 	views := registry.New(registry.Dependencies{
 		Index:             c.index,
-		Client:            c.extra.Client,
+		Clients:           c.extra.Clients,
 		Clock:             c.extra.Clock,
 		AccessReady:       c.accessReady,
 		MaxWatchesPerUser: c.extra.MaxWatchesPerUser,
@@ -61,8 +61,8 @@ func (c CompletedConfig) New() (*Server, error) {
 	}
 	s := &Server{
 		generic:     generic,
-		client:      c.extra.Client,
-		lease:       &lease{client: c.extra.Client, clock: c.extra.Clock},
+		client:      c.extra.Clients.Kubernetes,
+		lease:       &lease{client: c.extra.Clients.Kubernetes, clock: c.extra.Clock},
 		accessFeeds: c.feeds,
 		accessReady: c.accessReady,
 		views:       views,
@@ -82,13 +82,21 @@ func (s *Server) Run(ctx context.Context) error {
 
 // addChecks makes readiness depend on every feed, a server that has not read, or
 // no longer hears from, the API server must not be asked, and on a configuration
-// under which it can trust whom the API server speaks for.
+// under which it can trust whom the API server speaks for. The feeds of optional
+// views do not count: they depend on what others install, and while they are not
+// current those views alone answer 503.
 func (s *Server) addChecks(guard requestHeaderGuard) error {
 	checks := []healthz.HealthChecker{
 		healthz.NamedCheck("request-header", func(*http.Request) error { return guard.ready() }),
 		healthz.NamedCheck("lease", s.lease.check),
 	}
-	for _, f := range s.feeds() {
+	required := slices.Clone(s.accessFeeds)
+	for _, v := range s.views {
+		if !v.Optional {
+			required = append(required, v.Feed)
+		}
+	}
+	for _, f := range required {
 		checks = append(checks, healthz.NamedCheck("feed-"+f.Name(), func(*http.Request) error { return f.Check() }))
 	}
 	if err := s.generic.AddReadyzChecks(checks...); err != nil {

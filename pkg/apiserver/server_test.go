@@ -32,6 +32,8 @@ import (
 	"k8s.io/apiserver/pkg/util/compatibility"
 	"k8s.io/client-go/rest"
 	clocktesting "k8s.io/utils/clock/testing"
+
+	"tenancy.capsule.io/pkg/registry"
 )
 
 // TestServer asks a whole server, in process, as the API server would.
@@ -70,13 +72,17 @@ func TestServer(t *testing.T) {
 	const views = "/apis/tenancy.capsule.io/v1alpha1/tenantnamespaces"
 
 	// Before the feeds have read anything.
-	for _, name := range []string{"roles", "clusterroles", "rolebindings", "clusterrolebindings", "namespaces"} {
+	for _, name := range []string{
+		"roles", "clusterroles", "rolebindings", "clusterrolebindings", "namespaces", "nodes", "persistentvolumes",
+		"storageclasses.storage.k8s.io", "ingressclasses.networking.k8s.io", "priorityclasses.scheduling.k8s.io", "runtimeclasses.node.k8s.io",
+	} {
 		answer := ask(http.MethodGet, "/readyz/feed-"+name, "kubelet")
 		assert.Equal(t, http.StatusInternalServerError, answer.Code, answer.Body)
 	}
 	answer := ask(http.MethodGet, "/readyz?verbose", "kubelet")
 	assert.Equal(t, http.StatusInternalServerError, answer.Code, answer.Body)
 	assert.Contains(t, answer.Body.String(), "[-]feed-rolebindings failed")
+	assert.NotContains(t, answer.Body.String(), "tenants.capsule.clastix.io", "a cluster may not have them")
 	answer = ask(http.MethodGet, views, "root")
 	assert.Equal(t, http.StatusServiceUnavailable, answer.Code, answer.Body)
 	assert.Equal(t, "1", answer.Header().Get("Retry-After"))
@@ -127,19 +133,34 @@ func TestServer(t *testing.T) {
 	t.Run("discovery", func(t *testing.T) {
 		var got metav1.APIResourceList
 		require.NoError(t, json.Unmarshal(ask(http.MethodGet, "/apis/tenancy.capsule.io/v1alpha1", "root").Body.Bytes(), &got))
-		want := []metav1.APIResource{{
-			Name: "tenantnamespaces", SingularName: "tenantnamespace", Kind: "TenantNamespace",
-			Verbs: metav1.Verbs{"get", "list", "watch"}, ShortNames: []string{"tns"}, Categories: []string{"tenancy"},
-		}}
+		var want []metav1.APIResource
+		for _, names := range [][4]string{
+			{"mytenants", "mytenant", "MyTenant", "mt"},
+			{"tenantingressclasses", "tenantingressclass", "TenantIngressClass", "tic"},
+			{"tenantnamespaces", "tenantnamespace", "TenantNamespace", "tns"},
+			{"tenantnodes", "tenantnode", "TenantNode", "tno"},
+			{"tenantpersistentvolumes", "tenantpersistentvolume", "TenantPersistentVolume", "tpv"},
+			{"tenantpriorityclasses", "tenantpriorityclass", "TenantPriorityClass", "tpc"},
+			{"tenantruntimeclasses", "tenantruntimeclass", "TenantRuntimeClass", "trc"},
+			{"tenantstorageclasses", "tenantstorageclass", "TenantStorageClass", "tsc"},
+		} {
+			want = append(want, metav1.APIResource{
+				Name: names[0], SingularName: names[1], Kind: names[2], ShortNames: []string{names[3]},
+				Verbs: metav1.Verbs{"get", "list", "watch"}, Categories: []string{"tenancy"},
+			})
+		}
 		if diff := cmp.Diff(want, got.APIResources); diff != "" {
 			t.Errorf("resources (-want +got):\n%s", diff)
 		}
 	})
 
 	t.Run("OpenAPI", func(t *testing.T) {
-		want := []string{
-			"tenancy.capsule.io/v1alpha1 TenantNamespace",
-			"tenancy.capsule.io/v1alpha1 TenantNamespaceList",
+		var want []string
+		for _, kind := range []string{
+			"MyTenant", "TenantIngressClass", "TenantNamespace", "TenantNode", "TenantPersistentVolume",
+			"TenantPriorityClass", "TenantRuntimeClass", "TenantStorageClass",
+		} {
+			want = append(want, "tenancy.capsule.io/v1alpha1 "+kind, "tenancy.capsule.io/v1alpha1 "+kind+"List")
 		}
 		type definition struct {
 			Kinds []metav1.GroupVersionKind `json:"x-kubernetes-group-version-kind"`
@@ -225,5 +246,24 @@ func newConfig(tb testing.TB, objects ...runtime.Object) *Config {
 	)
 	require.NoError(tb, err)
 	objects = append(objects, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: leaseNamespace, Name: Name}})
-	return &Config{Generic: generic, Extra: ExtraConfig{Client: newClient(objects...), Clock: clocktesting.NewFakeClock(time.Now())}}
+	return &Config{Generic: generic, Extra: ExtraConfig{Clients: newClients(tb, objects...), Clock: clocktesting.NewFakeClock(time.Now())}}
+}
+
+// newClients returns the clients of a cluster with the given objects, which does
+// not have Tenants.
+func newClients(tb testing.TB, objects ...runtime.Object) registry.Clients {
+	tb.Helper()
+	clients, err := registry.NewClients(&rest.Config{Host: "http://localhost", Transport: notFound{}})
+	require.NoError(tb, err)
+	clients.Kubernetes = newClient(objects...)
+	return clients
+}
+
+// notFound answers 404 to everything, as an API server does to what it does not know.
+type notFound struct{}
+
+func (notFound) RoundTrip(*http.Request) (*http.Response, error) {
+	recorder := httptest.NewRecorder()
+	http.Error(recorder, "404 page not found", http.StatusNotFound)
+	return recorder.Result(), nil
 }

@@ -60,7 +60,7 @@ func serve(t *testing.T, change ...func(*Config)) served {
 	server := runServer(ctx, t, config)
 	listener := httptest.NewServer(server.generic.Handler)
 	t.Cleanup(listener.Close)
-	s := served{url: listener.URL, cluster: config.Extra.Client.(*fake.Clientset)}
+	s := served{url: listener.URL, cluster: config.Extra.Clients.Kubernetes.(*fake.Clientset)}
 	require.Eventually(t, func() bool {
 		response := s.get(ctx, t, "/readyz", "kubelet", "")
 		defer response.Body.Close()

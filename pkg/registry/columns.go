@@ -4,13 +4,18 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apiextensions-apiserver/pkg/registry/customresource/tableconvertor"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metatable "k8s.io/apimachinery/pkg/api/meta/table"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apiserver/pkg/registry/rest"
 )
 
 // TenantLabel names the tenant of a namespace or a volume.
@@ -27,6 +32,27 @@ func age(object metav1.Object) string {
 }
 
 func tenant(object metav1.Object) string { return object.GetLabels()[TenantLabel] }
+
+// What cells hold where there is no value.
+const (
+	none    = "<none>"
+	unknown = "<unknown>"
+	unset   = "<unset>"
+)
+
+func orNone(value string) string    { return cmp.Or(value, none) }
+func orUnknown(value string) string { return cmp.Or(value, unknown) }
+
+// classNameCell returns the name of a class, and that it is the default one if an
+// annotation says so.
+func classNameCell(class metav1.Object, defaultAnnotations ...string) string {
+	for _, annotation := range defaultAnnotations {
+		if class.GetAnnotations()[annotation] == "true" {
+			return class.GetName() + " (default)"
+		}
+	}
+	return class.GetName()
+}
 
 // tables converts objects and lists of one kind to tables; it is a
 // rest.TableConvertor.
@@ -57,4 +83,29 @@ func (t tables) ConvertToTable(_ context.Context, object, options runtime.Object
 	}
 	table.Rows = rows
 	return table, nil
+}
+
+// customColumns are the columns of a custom resource.
+type customColumns struct {
+	columns   []metav1.TableColumnDefinition
+	convertor rest.TableConvertor
+}
+
+// mustCustomColumns returns the columns that the API server makes of those of a
+// CustomResourceDefinition. It panics if a path is malformed.
+func mustCustomColumns(definitions []apiextensionsv1.CustomResourceColumnDefinition) customColumns {
+	convertor, err := tableconvertor.New(definitions)
+	utilruntime.Must(err)
+	headers, err := convertor.ConvertToTable(context.Background(), &metav1.PartialObjectMetadataList{}, nil)
+	utilruntime.Must(err)
+	return customColumns{columns: headers.ColumnDefinitions, convertor: convertor}
+}
+
+// cells returns the cells of one object.
+func (c customColumns) cells(object runtime.Object) ([]any, error) {
+	table, err := c.convertor.ConvertToTable(context.Background(), object, &metav1.TableOptions{NoHeaders: true})
+	if err != nil {
+		return nil, err
+	}
+	return table.Rows[0].Cells, nil
 }

@@ -8,7 +8,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 
 	"tenancy.capsule.io/apis/tenancy/v1alpha1"
@@ -18,8 +17,9 @@ import (
 var namespaces = definition[v1alpha1.TenantNamespace, *v1alpha1.TenantNamespace, *corev1.Namespace]{
 	plural: "tenantnamespaces", singular: "tenantnamespace", shortName: "tns", kind: "TenantNamespace",
 	native: schema.GroupResource{Resource: "namespaces"},
-	source: func(c kubernetes.Interface) cache.ListerWatcher {
-		return feed.Source(c, c.CoreV1().Namespaces().List, c.CoreV1().Namespaces().Watch)
+	source: func(d Dependencies) cache.ListerWatcher {
+		client := d.Clients.Kubernetes.CoreV1().Namespaces()
+		return feed.Source(d.Clients.Kubernetes, client.List, client.Watch)
 	},
 	fromNative: func(n *corev1.Namespace) *v1alpha1.TenantNamespace { return (*v1alpha1.TenantNamespace)(n) },
 	newList: func(m metav1.ListMeta, items []v1alpha1.TenantNamespace) runtime.Object {
@@ -34,7 +34,7 @@ var namespaces = definition[v1alpha1.TenantNamespace, *v1alpha1.TenantNamespace,
 		ageColumn,
 		tenantColumn,
 	},
-	cells: func(n *v1alpha1.TenantNamespace) []any {
-		return []any{n.Name, string(n.Status.Phase), age(n), tenant(n)}
+	cells: func(n *v1alpha1.TenantNamespace) ([]any, error) {
+		return []any{n.Name, string(n.Status.Phase), age(n), tenant(n)}, nil
 	},
 }

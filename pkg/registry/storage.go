@@ -72,7 +72,7 @@ func (d definition[T, P, N]) strategy() strategy[T] {
 				if !ok {
 					return nil, fmt.Errorf("no columns for %T in a table of %s", object, d.plural)
 				}
-				return d.cells(p), nil
+				return d.cells(p)
 			},
 		},
 		singular:  d.singular,

@@ -335,6 +335,13 @@ func TestFieldLabels(t *testing.T) {
 		{"TenantNamespace", "name", "field label not supported: name"},
 		{"TenantNamespace", "bogus", "field label not supported: bogus"},
 		{"TenantNamespace", "", "field label not supported: "},
+		{"TenantNode", "spec.unschedulable", ""},
+		{"TenantNode", "status.phase", "field label not supported: status.phase"},
+		{"TenantPersistentVolume", "metadata.name", ""},
+		{"TenantPersistentVolume", "metadata.namespace", ""},
+		{"TenantPersistentVolume", "name", `"name" is not a known field selector: only "metadata.name", "metadata.namespace"`},
+		{"MyTenant", "metadata.name", ""},
+		{"MyTenant", "metadata.namespace", "field label not supported: metadata.namespace"},
 	} {
 		t.Run(test.kind+"/"+test.label, func(t *testing.T) {
 			t.Parallel()
@@ -370,7 +377,7 @@ func TestSelectable(t *testing.T) {
 // TestResources is what discovery is made of.
 func TestResources(t *testing.T) {
 	t.Parallel()
-	assert.Equal(t, []schema.GroupResource{{Group: "tenancy.capsule.io", Resource: "tenantnamespaces"}}, Resources())
+	assert.Contains(t, Resources(), schema.GroupResource{Group: "tenancy.capsule.io", Resource: "tenantnamespaces"})
 
 	r := newReader(t, nil).(rest.Storage)
 	assert.IsType(t, &v1alpha1.TenantNamespace{}, r.New())
@@ -396,7 +403,7 @@ func TestNew(t *testing.T) {
 	now := clocktesting.NewFakeClock(time.Now())
 	index, accessReady := newIndex(t, client)
 	var notReady error
-	views := New(Dependencies{Index: index, Client: client, Clock: now, AccessReady: func() error {
+	views := New(Dependencies{Index: index, Clients: Clients{Kubernetes: client}, Clock: now, AccessReady: func() error {
 		if notReady != nil {
 			return notReady
 		}

@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/registry/rest"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 
@@ -28,6 +27,13 @@ import (
 func table() []entry {
 	return []entry{
 		namespaces,
+		nodes,
+		persistentVolumes,
+		storageClasses,
+		ingressClasses,
+		priorityClasses,
+		runtimeClasses,
+		myTenants,
 	}
 }
 
@@ -37,17 +43,22 @@ type definition[T any, P object[T], N feed.Object] struct {
 	plural, singular, shortName, kind string
 	// native is the resource that is read, and that RBAC must allow a user to get.
 	native schema.GroupResource
-	source func(kubernetes.Interface) cache.ListerWatcher
+	// optional says that a cluster may not have the resource, or that another's
+	// webhook stands between it and its readers: this view alone waits for it.
+	optional bool
+	source   func(Dependencies) cache.ListerWatcher
 	// fromNative converts without a copy.
 	fromNative func(N) P
 	newList    func(metav1.ListMeta, []T) runtime.Object
-	// fields are the fields beyond metadata.name that field selectors may name:
-	// those of the native kind.
+	// fields are the fields beyond metadata.name that field selectors may name. A
+	// native kind that says which (see k8s.io/kubernetes/pkg/apis/core/v1/conversion.go),
+	// or a custom resource, has no others; with nil it is as in
+	// runtime.DefaultMetaV1FieldSelectorConversion.
 	fields map[string]func(P) string
 	// columns and cells are those that the API server prints of the native kind,
 	// k8s.io/kubernetes/pkg/printers/internalversion.
 	columns []metav1.TableColumnDefinition
-	cells   func(P) []any
+	cells   func(P) ([]any, error)
 }
 
 // object is what a pointer to a view kind has to be.
@@ -61,17 +72,17 @@ type entry interface {
 	gvk() schema.GroupVersionKind
 	question() access.Question
 	resource() schema.GroupResource
-	fieldLabels() []string
+	// fieldLabels returns the names of the fields; false for the default ones.
+	fieldLabels() ([]string, bool)
 	install(Dependencies, *watchLimit) View
 }
 
 // Dependencies are what the views read from.
 type Dependencies struct {
 	// Index answers Questions.
-	Index *access.Index
-	// Client reads the native objects.
-	Client kubernetes.Interface
-	Clock  clock.WithTicker
+	Index   *access.Index
+	Clients Clients
+	Clock   clock.WithTicker
 	// AccessReady returns an error while the index is not complete and current.
 	AccessReady func() error
 	// MaxWatchesPerUser is how many watches a user may have open, of all views
@@ -83,6 +94,8 @@ type Dependencies struct {
 type View struct {
 	// Resource is the plural that the view is served by.
 	Resource string
+	// Optional says that the server is of use without this view.
+	Optional bool
 	Storage  rest.Storage
 	// Feed fills the view; it is for the caller to run.
 	Feed *feed.Feed
@@ -117,9 +130,7 @@ func Resources() []schema.GroupResource {
 func AddFieldLabels(scheme *runtime.Scheme) error {
 	for _, e := range table() {
 		convert := runtime.FieldLabelConversionFunc(runtime.DefaultMetaV1FieldSelectorConversion)
-		if labels := e.fieldLabels(); len(labels) > 0 {
-			// A native kind with fields of its own names them all, see
-			// k8s.io/kubernetes/pkg/apis/core/v1/conversion.go.
+		if labels, named := e.fieldLabels(); named {
 			convert = func(label, value string) (string, string, error) {
 				if label == metav1.ObjectNameField || slices.Contains(labels, label) {
 					return label, value, nil
@@ -154,14 +165,14 @@ func (d definition[T, P, N]) question() access.Question {
 	return access.Question{Verb: "get", Resource: d.native}
 }
 
-func (d definition[T, P, N]) fieldLabels() []string {
-	return slices.Sorted(maps.Keys(d.fields))
+func (d definition[T, P, N]) fieldLabels() ([]string, bool) {
+	return slices.Sorted(maps.Keys(d.fields)), d.fields != nil
 }
 
 func (d definition[T, P, N]) install(deps Dependencies, limit *watchLimit) View {
 	v := view.New[P, access.Subject](d.viewKind(), deps.Index.Snapshot(d.question()), deps.Clock)
 	deps.Index.Subscribe(d.question(), func(c access.Change) { v.AccessChanged(c.After, c.Names, c.Subjects) })
-	f := feed.New(d.native.String(), d.source(deps.Client), sink[T, P, N]{v, d.fromNative}, deps.Clock)
+	f := feed.New(d.native.String(), d.source(deps), sink[T, P, N]{v, d.fromNative}, deps.Clock)
 	ready := func() error {
 		if err := deps.AccessReady(); err != nil {
 			return err
@@ -170,6 +181,7 @@ func (d definition[T, P, N]) install(deps Dependencies, limit *watchLimit) View 
 	}
 	return View{
 		Resource: d.plural,
+		Optional: d.optional,
 		Storage:  newStorage(d.strategy(), v, ready, limit),
 		Feed:     f,
 		Guard:    func(ctx context.Context) { guard(ctx, deps.Clock, ready, v.EndWatches) },

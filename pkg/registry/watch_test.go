@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -279,16 +280,14 @@ func TestNoWatchLimit(t *testing.T) {
 func TestLimitIsOfAllViews(t *testing.T) {
 	t.Parallel()
 	index, ready := newIndex(t, newClient())
-	d := Dependencies{Index: index, Client: newClient(), Clock: clocktesting.NewFakeClock(time.Now()), AccessReady: ready, MaxWatchesPerUser: 7}
-	var limit *watchLimit
-	for _, v := range New(d) {
-		s, ok := v.Storage.(*namespacesStorage)
-		require.True(t, ok)
-		assert.Equal(t, 7, s.limit.max)
-		if limit != nil {
-			assert.Same(t, limit, s.limit)
-		}
-		limit = s.limit
+	d := Dependencies{Index: index, Clients: Clients{Kubernetes: newClient()}, Clock: clocktesting.NewFakeClock(time.Now()), AccessReady: ready, MaxWatchesPerUser: 7}
+	views := New(d)
+	limit := views[0].Storage.(*namespacesStorage).limit
+	assert.Equal(t, 7, limit.max)
+	for _, v := range views {
+		// The types of the storages differ.
+		other := reflect.ValueOf(v.Storage).Elem().FieldByName("limit")
+		assert.Equal(t, reflect.ValueOf(limit).Pointer(), other.Pointer(), v.Resource)
 	}
 }
 
@@ -359,7 +358,7 @@ func TestWatchFollowsTheCluster(t *testing.T) {
 	client := newClient(append(grants("oil"), namespace("oil"), namespace("gas"))...)
 	now := clocktesting.NewFakeClock(time.Now())
 	index, ready := newIndex(t, client)
-	v := New(Dependencies{Index: index, Client: client, Clock: now, AccessReady: ready})[0]
+	v := New(Dependencies{Index: index, Clients: Clients{Kubernetes: client}, Clock: now, AccessReady: ready})[0]
 	runFeeds(t, v.Feed)
 	require.Eventually(t, func() bool { return v.Feed.Check() == nil }, patience, time.Millisecond)
 

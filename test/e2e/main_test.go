@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"tenancy.capsule.io/test/framework"
+	"tenancy.capsule.io/test/framework/controlplane"
 )
 
 // system is what all tests ask.
@@ -29,7 +30,11 @@ func run(m *testing.M) (code int) {
 		return fail("create directory", err)
 	}
 	// The server is built with the race detector, see the Makefile.
-	system, err = framework.Start(context.Background(), framework.Options{Dir: dir, Server: "bin/race/tenancy-apiserver"})
+	system, err = framework.Start(context.Background(), framework.Options{
+		Dir: dir, Server: "bin/race/tenancy-apiserver",
+		// It would move every volume to the phase that its claim asks for.
+		ControlPlane: controlplane.Config{ExtraControllerManagerArgs: []string{"--controllers=-persistentvolume-binder-controller"}},
+	})
 	if err != nil {
 		return fail("start system, its logs are in "+dir, err)
 	}
@@ -41,6 +46,9 @@ func run(m *testing.M) (code int) {
 			_ = os.RemoveAll(dir)
 		}
 	}()
+	if err := system.InstallTenants(context.Background()); err != nil {
+		return fail("define tenants", err)
+	}
 	return m.Run()
 }
 

@@ -3,17 +3,7 @@
 
 package v1alpha1
 
-import (
-	"unsafe"
-
-	corev1 "k8s.io/api/core/v1"
-)
-
-// The compiler accepts these conversions only while the struct types are
-// identical but for their tags; for the tags see layout_test.go.
-var (
-	_ = (*corev1.Namespace)((*TenantNamespace)(nil))
-)
+import "unsafe"
 
 // nativeItems returns items as a slice of their native type, sharing memory.
 // The language has no conversion between slices of types that convert into each
@@ -26,8 +16,4 @@ func nativeItems[N, V any](items []V) []N {
 // viewItems is nativeItems in the other direction.
 func viewItems[V, N any](items []N) []V {
 	return nativeItems[V](items)
-}
-
-func (m *TenantNamespaceList) native() *corev1.NamespaceList {
-	return &corev1.NamespaceList{TypeMeta: m.TypeMeta, ListMeta: m.ListMeta, Items: nativeItems[corev1.Namespace](m.Items)}
 }

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// +tenancy:view=k8s.io/api/core/v1.Namespace
 // +genclient
 // +genclient:nonNamespaced
 // +genclient:onlyVerbs=get,list,watch

@@ -9,6 +9,26 @@
 package v1alpha1
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in MyTenant) OpenAPIModelName() string {
+	return "io.capsule.tenancy.v1alpha1.MyTenant"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in MyTenantList) OpenAPIModelName() string {
+	return "io.capsule.tenancy.v1alpha1.MyTenantList"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in TenantIngressClass) OpenAPIModelName() string {
+	return "io.capsule.tenancy.v1alpha1.TenantIngressClass"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in TenantIngressClassList) OpenAPIModelName() string {
+	return "io.capsule.tenancy.v1alpha1.TenantIngressClassList"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in TenantNamespace) OpenAPIModelName() string {
 	return "io.capsule.tenancy.v1alpha1.TenantNamespace"
 }
@@ -16,4 +36,54 @@ func (in TenantNamespace) OpenAPIModelName() string {
 // OpenAPIModelName returns the OpenAPI model name for this type.
 func (in TenantNamespaceList) OpenAPIModelName() string {
 	return "io.capsule.tenancy.v1alpha1.TenantNamespaceList"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in TenantNode) OpenAPIModelName() string {
+	return "io.capsule.tenancy.v1alpha1.TenantNode"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in TenantNodeList) OpenAPIModelName() string {
+	return "io.capsule.tenancy.v1alpha1.TenantNodeList"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in TenantPersistentVolume) OpenAPIModelName() string {
+	return "io.capsule.tenancy.v1alpha1.TenantPersistentVolume"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in TenantPersistentVolumeList) OpenAPIModelName() string {
+	return "io.capsule.tenancy.v1alpha1.TenantPersistentVolumeList"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in TenantPriorityClass) OpenAPIModelName() string {
+	return "io.capsule.tenancy.v1alpha1.TenantPriorityClass"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in TenantPriorityClassList) OpenAPIModelName() string {
+	return "io.capsule.tenancy.v1alpha1.TenantPriorityClassList"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in TenantRuntimeClass) OpenAPIModelName() string {
+	return "io.capsule.tenancy.v1alpha1.TenantRuntimeClass"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in TenantRuntimeClassList) OpenAPIModelName() string {
+	return "io.capsule.tenancy.v1alpha1.TenantRuntimeClassList"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in TenantStorageClass) OpenAPIModelName() string {
+	return "io.capsule.tenancy.v1alpha1.TenantStorageClass"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in TenantStorageClassList) OpenAPIModelName() string {
+	return "io.capsule.tenancy.v1alpha1.TenantStorageClassList"
 }

@@ -15,7 +15,6 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	cliflag "k8s.io/component-base/cli/flag"
@@ -25,6 +24,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"tenancy.capsule.io/pkg/apiserver"
+	"tenancy.capsule.io/pkg/registry"
 )
 
 // Defaults that differ from those of k8s.io/apiserver.
@@ -152,14 +152,14 @@ func (o *Options) Config() (*apiserver.Config, error) {
 		}
 	}
 	generic.EnableProfiling = o.Profiling
-	client, err := o.client()
+	clients, err := o.clients()
 	if err != nil {
 		return nil, err
 	}
 	return &apiserver.Config{
 		Generic: generic,
 		Extra: apiserver.ExtraConfig{
-			Client:                    client,
+			Clients:                   clients,
 			Clock:                     clock.RealClock{},
 			AllowAnyRequestHeaderName: o.AllowAnyRequestHeaderName,
 			MaxWatchesPerUser:         o.MaxWatchesPerUser,
@@ -167,15 +167,15 @@ func (o *Options) Config() (*apiserver.Config, error) {
 	}, nil
 }
 
-// client returns the client that reads objects and RBAC, in protobuf.
-func (o *Options) client() (kubernetes.Interface, error) {
+// clients returns the clients that read objects and RBAC, in protobuf where there is one.
+func (o *Options) clients() (registry.Clients, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", o.Kubeconfig)
 	if err != nil {
-		return nil, fmt.Errorf("load kubeconfig: %w", err)
+		return registry.Clients{}, fmt.Errorf("load kubeconfig: %w", err)
 	}
 	config.ContentType = runtime.ContentTypeProtobuf
 	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	config.QPS, config.Burst = clientQPS, clientBurst
 	config.UserAgent = rest.DefaultKubernetesUserAgent()
-	return kubernetes.NewForConfig(config)
+	return registry.NewClients(config)
 }

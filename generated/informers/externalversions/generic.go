@@ -40,8 +40,22 @@ func (f *genericInformer) Lister() cache.GenericLister {
 func (f *sharedInformerFactory) ForResource(resource schema.GroupVersionResource) (GenericInformer, error) {
 	switch resource {
 	// Group=tenancy.capsule.io, Version=v1alpha1
+	case v1alpha1.SchemeGroupVersion.WithResource("mytenants"):
+		return &genericInformer{resource: resource.GroupResource(), informer: f.Tenancy().V1alpha1().MyTenants().Informer()}, nil
+	case v1alpha1.SchemeGroupVersion.WithResource("tenantingressclasses"):
+		return &genericInformer{resource: resource.GroupResource(), informer: f.Tenancy().V1alpha1().TenantIngressClasses().Informer()}, nil
 	case v1alpha1.SchemeGroupVersion.WithResource("tenantnamespaces"):
 		return &genericInformer{resource: resource.GroupResource(), informer: f.Tenancy().V1alpha1().TenantNamespaces().Informer()}, nil
+	case v1alpha1.SchemeGroupVersion.WithResource("tenantnodes"):
+		return &genericInformer{resource: resource.GroupResource(), informer: f.Tenancy().V1alpha1().TenantNodes().Informer()}, nil
+	case v1alpha1.SchemeGroupVersion.WithResource("tenantpersistentvolumes"):
+		return &genericInformer{resource: resource.GroupResource(), informer: f.Tenancy().V1alpha1().TenantPersistentVolumes().Informer()}, nil
+	case v1alpha1.SchemeGroupVersion.WithResource("tenantpriorityclasses"):
+		return &genericInformer{resource: resource.GroupResource(), informer: f.Tenancy().V1alpha1().TenantPriorityClasses().Informer()}, nil
+	case v1alpha1.SchemeGroupVersion.WithResource("tenantruntimeclasses"):
+		return &genericInformer{resource: resource.GroupResource(), informer: f.Tenancy().V1alpha1().TenantRuntimeClasses().Informer()}, nil
+	case v1alpha1.SchemeGroupVersion.WithResource("tenantstorageclasses"):
+		return &genericInformer{resource: resource.GroupResource(), informer: f.Tenancy().V1alpha1().TenantStorageClasses().Informer()}, nil
 
 	}
 

@@ -5,6 +5,34 @@
 
 package v1alpha1
 
+// MyTenantListerExpansion allows custom methods to be added to
+// MyTenantLister.
+type MyTenantListerExpansion interface{}
+
+// TenantIngressClassListerExpansion allows custom methods to be added to
+// TenantIngressClassLister.
+type TenantIngressClassListerExpansion interface{}
+
 // TenantNamespaceListerExpansion allows custom methods to be added to
 // TenantNamespaceLister.
 type TenantNamespaceListerExpansion interface{}
+
+// TenantNodeListerExpansion allows custom methods to be added to
+// TenantNodeLister.
+type TenantNodeListerExpansion interface{}
+
+// TenantPersistentVolumeListerExpansion allows custom methods to be added to
+// TenantPersistentVolumeLister.
+type TenantPersistentVolumeListerExpansion interface{}
+
+// TenantPriorityClassListerExpansion allows custom methods to be added to
+// TenantPriorityClassLister.
+type TenantPriorityClassListerExpansion interface{}
+
+// TenantRuntimeClassListerExpansion allows custom methods to be added to
+// TenantRuntimeClassLister.
+type TenantRuntimeClassListerExpansion interface{}
+
+// TenantStorageClassListerExpansion allows custom methods to be added to
+// TenantStorageClassLister.
+type TenantStorageClassListerExpansion interface{}

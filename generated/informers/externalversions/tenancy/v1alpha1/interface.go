@@ -11,8 +11,22 @@ import (
 
 // Interface provides access to all the informers in this group version.
 type Interface interface {
+	// MyTenants returns a MyTenantInformer.
+	MyTenants() TypedMyTenantInformer
+	// TenantIngressClasses returns a TenantIngressClassInformer.
+	TenantIngressClasses() TypedTenantIngressClassInformer
 	// TenantNamespaces returns a TenantNamespaceInformer.
 	TenantNamespaces() TypedTenantNamespaceInformer
+	// TenantNodes returns a TenantNodeInformer.
+	TenantNodes() TypedTenantNodeInformer
+	// TenantPersistentVolumes returns a TenantPersistentVolumeInformer.
+	TenantPersistentVolumes() TypedTenantPersistentVolumeInformer
+	// TenantPriorityClasses returns a TenantPriorityClassInformer.
+	TenantPriorityClasses() TypedTenantPriorityClassInformer
+	// TenantRuntimeClasses returns a TenantRuntimeClassInformer.
+	TenantRuntimeClasses() TypedTenantRuntimeClassInformer
+	// TenantStorageClasses returns a TenantStorageClassInformer.
+	TenantStorageClasses() TypedTenantStorageClassInformer
 }
 
 type version struct {
@@ -26,7 +40,42 @@ func New(f internalinterfaces.SharedInformerFactory, namespace string, tweakList
 	return &version{factory: f, namespace: namespace, tweakListOptions: tweakListOptions}
 }
 
+// MyTenants returns a TypedMyTenantInformer.
+func (v *version) MyTenants() TypedMyTenantInformer {
+	return &myTenantInformer{factory: v.factory, tweakListOptions: v.tweakListOptions}
+}
+
+// TenantIngressClasses returns a TypedTenantIngressClassInformer.
+func (v *version) TenantIngressClasses() TypedTenantIngressClassInformer {
+	return &tenantIngressClassInformer{factory: v.factory, tweakListOptions: v.tweakListOptions}
+}
+
 // TenantNamespaces returns a TypedTenantNamespaceInformer.
 func (v *version) TenantNamespaces() TypedTenantNamespaceInformer {
 	return &tenantNamespaceInformer{factory: v.factory, tweakListOptions: v.tweakListOptions}
+}
+
+// TenantNodes returns a TypedTenantNodeInformer.
+func (v *version) TenantNodes() TypedTenantNodeInformer {
+	return &tenantNodeInformer{factory: v.factory, tweakListOptions: v.tweakListOptions}
+}
+
+// TenantPersistentVolumes returns a TypedTenantPersistentVolumeInformer.
+func (v *version) TenantPersistentVolumes() TypedTenantPersistentVolumeInformer {
+	return &tenantPersistentVolumeInformer{factory: v.factory, tweakListOptions: v.tweakListOptions}
+}
+
+// TenantPriorityClasses returns a TypedTenantPriorityClassInformer.
+func (v *version) TenantPriorityClasses() TypedTenantPriorityClassInformer {
+	return &tenantPriorityClassInformer{factory: v.factory, tweakListOptions: v.tweakListOptions}
+}
+
+// TenantRuntimeClasses returns a TypedTenantRuntimeClassInformer.
+func (v *version) TenantRuntimeClasses() TypedTenantRuntimeClassInformer {
+	return &tenantRuntimeClassInformer{factory: v.factory, tweakListOptions: v.tweakListOptions}
+}
+
+// TenantStorageClasses returns a TypedTenantStorageClassInformer.
+func (v *version) TenantStorageClasses() TypedTenantStorageClassInformer {
+	return &tenantStorageClassInformer{factory: v.factory, tweakListOptions: v.tweakListOptions}
 }

@@ -5,4 +5,18 @@
 
 package v1alpha1
 
+type MyTenantExpansion interface{}
+
+type TenantIngressClassExpansion interface{}
+
 type TenantNamespaceExpansion interface{}
+
+type TenantNodeExpansion interface{}
+
+type TenantPersistentVolumeExpansion interface{}
+
+type TenantPriorityClassExpansion interface{}
+
+type TenantRuntimeClassExpansion interface{}
+
+type TenantStorageClassExpansion interface{}

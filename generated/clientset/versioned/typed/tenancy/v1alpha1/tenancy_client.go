@@ -15,7 +15,14 @@ import (
 
 type TenancyV1alpha1Interface interface {
 	RESTClient() rest.Interface
+	MyTenantsGetter
+	TenantIngressClassesGetter
 	TenantNamespacesGetter
+	TenantNodesGetter
+	TenantPersistentVolumesGetter
+	TenantPriorityClassesGetter
+	TenantRuntimeClassesGetter
+	TenantStorageClassesGetter
 }
 
 // TenancyV1alpha1Client is used to interact with features provided by the tenancy.capsule.io group.
@@ -23,8 +30,36 @@ type TenancyV1alpha1Client struct {
 	restClient rest.Interface
 }
 
+func (c *TenancyV1alpha1Client) MyTenants() MyTenantInterface {
+	return newMyTenants(c)
+}
+
+func (c *TenancyV1alpha1Client) TenantIngressClasses() TenantIngressClassInterface {
+	return newTenantIngressClasses(c)
+}
+
 func (c *TenancyV1alpha1Client) TenantNamespaces() TenantNamespaceInterface {
 	return newTenantNamespaces(c)
+}
+
+func (c *TenancyV1alpha1Client) TenantNodes() TenantNodeInterface {
+	return newTenantNodes(c)
+}
+
+func (c *TenancyV1alpha1Client) TenantPersistentVolumes() TenantPersistentVolumeInterface {
+	return newTenantPersistentVolumes(c)
+}
+
+func (c *TenancyV1alpha1Client) TenantPriorityClasses() TenantPriorityClassInterface {
+	return newTenantPriorityClasses(c)
+}
+
+func (c *TenancyV1alpha1Client) TenantRuntimeClasses() TenantRuntimeClassInterface {
+	return newTenantRuntimeClasses(c)
+}
+
+func (c *TenancyV1alpha1Client) TenantStorageClasses() TenantStorageClassInterface {
+	return newTenantStorageClasses(c)
 }
 
 // NewForConfig creates a new TenancyV1alpha1Client for the given config.

@@ -15,8 +15,36 @@ type FakeTenancyV1alpha1 struct {
 	*testing.Fake
 }
 
+func (c *FakeTenancyV1alpha1) MyTenants() v1alpha1.MyTenantInterface {
+	return newFakeMyTenants(c)
+}
+
+func (c *FakeTenancyV1alpha1) TenantIngressClasses() v1alpha1.TenantIngressClassInterface {
+	return newFakeTenantIngressClasses(c)
+}
+
 func (c *FakeTenancyV1alpha1) TenantNamespaces() v1alpha1.TenantNamespaceInterface {
 	return newFakeTenantNamespaces(c)
+}
+
+func (c *FakeTenancyV1alpha1) TenantNodes() v1alpha1.TenantNodeInterface {
+	return newFakeTenantNodes(c)
+}
+
+func (c *FakeTenancyV1alpha1) TenantPersistentVolumes() v1alpha1.TenantPersistentVolumeInterface {
+	return newFakeTenantPersistentVolumes(c)
+}
+
+func (c *FakeTenancyV1alpha1) TenantPriorityClasses() v1alpha1.TenantPriorityClassInterface {
+	return newFakeTenantPriorityClasses(c)
+}
+
+func (c *FakeTenancyV1alpha1) TenantRuntimeClasses() v1alpha1.TenantRuntimeClassInterface {
+	return newFakeTenantRuntimeClasses(c)
+}
+
+func (c *FakeTenancyV1alpha1) TenantStorageClasses() v1alpha1.TenantStorageClassInterface {
+	return newFakeTenantStorageClasses(c)
 }
 
 // RESTClient returns a RESTClient that is used to communicate

@@ -1,0 +1,48 @@
+// Copyright The Capsule Tenancy Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// +tenancy:view=k8s.io/api/core/v1.PersistentVolume
+// +genclient
+// +genclient:nonNamespaced
+// +genclient:onlyVerbs=get,list,watch
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// TenantPersistentVolume is a PersistentVolume that the caller may get. It carries the
+// PersistentVolume's own metadata (uid and resourceVersion included), spec and status;
+// managedFields are left out.
+type TenantPersistentVolume struct {
+	metav1.TypeMeta `json:",inline"`
+	// Standard object's metadata, that of the PersistentVolume.
+	// More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty" protobuf:"bytes,1,opt,name=metadata"`
+
+	// spec is the specification of the PersistentVolume.
+	// +optional
+	Spec corev1.PersistentVolumeSpec `json:"spec,omitempty" protobuf:"bytes,2,opt,name=spec"`
+
+	// status is the present state of the PersistentVolume.
+	// +optional
+	Status corev1.PersistentVolumeStatus `json:"status,omitempty" protobuf:"bytes,3,opt,name=status"`
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// TenantPersistentVolumeList is a list of the PersistentVolumes that the caller may get.
+type TenantPersistentVolumeList struct {
+	metav1.TypeMeta `json:",inline"`
+	// Standard list metadata; resourceVersion is a native one.
+	// More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds
+	// +optional
+	metav1.ListMeta `json:"metadata,omitempty" protobuf:"bytes,1,opt,name=metadata"`
+
+	// items are the PersistentVolumes that the caller may get, in the order of their names.
+	Items []TenantPersistentVolume `json:"items" protobuf:"bytes,2,rep,name=items"`
+}
