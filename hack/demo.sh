@@ -64,6 +64,12 @@ done
 run kubectl create rolebinding owner -n oil-prod --clusterrole=admin --user=alice
 run kubectl create rolebinding owner -n oil-dev --clusterrole=admin --user=alice
 run kubectl create rolebinding team -n gas-prod --clusterrole=view --group=capsule.clastix.io
+
+bold "And what else a cluster has: nodes, volumes, classes and Tenants, with one ClusterRole of what alice may get."
+run kubectl apply -f hack/demo/objects.yaml
+run kubectl apply -f test/framework/testdata/tenants.yaml
+kubectl wait --for=condition=Established --timeout=30s crd/tenants.capsule.clastix.io >/dev/null
+run kubectl apply -f hack/demo/tenants.yaml
 await gas-prod kubectl --kubeconfig .run/kubeconfig/bob.kubeconfig get tenantnamespaces
 await oil-dev kubectl --kubeconfig .run/kubeconfig/alice.kubeconfig get tenantnamespaces
 
@@ -77,6 +83,11 @@ run kubectl get tns -o wide
 run kubectl get tns -l capsule.clastix.io/tenant=oil
 run kubectl get tns oil-prod -o yaml
 refused NotFound kubectl get tns wind-prod
+
+bold "So do the views of every kind that is not in a namespace."
+refused Forbidden kubectl get nodes
+await oil kubectl get mytenants
+run kubectl get tenancy
 
 bold "bob is in the same group and owns nothing himself."
 as bob
@@ -116,4 +127,4 @@ cat "${watched}"
 kill "${watch}"
 
 bold "The control plane is still running. Go on with:"
-printf '  bin/k8s/kubectl --kubeconfig .run/kubeconfig/alice.kubeconfig get tenantnamespaces\n  make down\n'
+printf '  bin/k8s/kubectl --kubeconfig .run/kubeconfig/alice.kubeconfig get tenancy\n  make down\n'

@@ -4,8 +4,8 @@
 // Package registry serves views as REST resources. One generic storage serves
 // every kind; what differs between kinds is a table.
 //
-// To add a view, add an entry to table in table.go, the file with the entry
-// itself (see namespaces.go) and the type in apis/tenancy/v1alpha1.
+// To add a view, add its types to apis/tenancy/v1alpha1, a file with the entry and
+// its columns (see nodes.go) and the entry's name to table in table.go.
 //
 // The storage gets, lists, watches and nothing else: a verb that a storage does
 // not implement is not advertised and answers 405.
