@@ -12,11 +12,19 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"tenancy.capsule.io/test/framework"
 )
+
+// blockWithin is how long clients begin further requests. Some answers take a
+// hundred times as long as others, and the middle of few of those is as good.
+const blockWithin = 5 * time.Second
 
 // variant is one way to ask for the same.
 type variant struct {
-	name    string
+	name string
+	// system is the one that the clients ask.
+	system  *framework.System
 	clients []*client
 	// question returns the n-th request of a block, and the names that the answer
 	// has to hold.
@@ -38,8 +46,10 @@ type block struct {
 	// millis are the latencies of all requests.
 	millis    []float64
 	perSecond float64
-	size      int64
-	gzip      bool
+	// cpu is what the servers took for 1,000 requests.
+	cpu  serversCPU
+	size int64
+	gzip bool
 }
 
 // run lets the contests take place in several rounds. In a round every variant has
@@ -88,9 +98,27 @@ func (v variant) block(ctx context.Context, clients []*client, requests int) (bl
 	// What this process has left behind is not the next one's to clean up.
 	runtime.GC()
 
+	cpuBefore, err := cpuOf(v.system)
+	if err != nil {
+		return b, err
+	}
+	start := time.Now()
+	if b.millis, err = v.ask(ctx, clients, requests); err != nil {
+		return b, err
+	}
+	elapsed := time.Since(start)
+	cpuAfter, err := cpuOf(v.system)
+	b.perSecond = float64(len(b.millis)) / elapsed.Seconds()
+	b.cpu = cpuAfter.since(cpuBefore).per(len(b.millis), 1000)
+	return b, err
+}
+
+// ask has every client send its requests, one after the other, and returns how
+// many milliseconds each took.
+func (v variant) ask(ctx context.Context, clients []*client, requests int) ([]float64, error) {
 	millis := make([][]float64, len(clients))
 	group, ctx := errgroup.WithContext(ctx)
-	start := time.Now()
+	end := time.Now().Add(blockWithin)
 	for number, c := range clients {
 		group.Go(func() error {
 			own := make([]float64, 0, requests)
@@ -102,16 +130,14 @@ func (v variant) block(ctx context.Context, clients []*client, requests int) (bl
 					return err
 				}
 				own = append(own, got.elapsed.Seconds()*1000)
+				if time.Now().After(end) {
+					break
+				}
 			}
 			millis[number] = own
 			return nil
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return b, err
-	}
-	elapsed := time.Since(start)
-	b.millis = slices.Concat(millis...)
-	b.perSecond = float64(len(b.millis)) / elapsed.Seconds()
-	return b, nil
+	err := group.Wait()
+	return slices.Concat(millis...), err
 }

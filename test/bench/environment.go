@@ -52,13 +52,13 @@ type environment struct {
 // newEnvironment starts a system. After an error nothing runs.
 func newEnvironment(ctx context.Context, o options) (*environment, error) {
 	e := &environment{options: o, dir: o.dir, visible: namesOf(namespacesOf(o)[:o.Visible])}
-	if err := e.makeDir(); err != nil {
+	if err := errors.Join(o.makeProfileDir(), e.makeDir()); err != nil {
 		return nil, err
 	}
 	progress("Starting a control plane and tenancy-apiserver in %s", e.dir)
 	var err error
 	e.system, err = framework.Start(ctx, framework.Options{
-		Dir: e.dir, Server: "bin/tenancy-apiserver", ServerArgs: o.serverArgs,
+		Dir: e.dir, Server: "bin/tenancy-apiserver", ServerArgs: o.argsOfServer(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start system, its logs are in %s: %w", e.dir, err)
@@ -79,6 +79,15 @@ func (e *environment) makeDir() (err error) {
 		e.ours = true
 	}
 	return os.MkdirAll(e.dir, 0o700)
+}
+
+// size says how large the cluster is.
+func (e *environment) size() string {
+	return fmt.Sprintf("%s, %d nodes", e.namespaces(), e.options.Nodes)
+}
+
+func (e *environment) namespaces() string {
+	return fmt.Sprintf("%d namespaces", e.options.Namespaces)
 }
 
 // close stops the system and removes its state unless somebody may want it.

@@ -19,17 +19,11 @@ func measureGet(ctx context.Context, e *environment, r *report) error {
 			{"same name", func(int) string { return e.visible[0] }},
 			{"new name", func(n int) string { return e.visible[n%len(e.visible)] }},
 		} {
-			get := func(path string) func(int) (question, []string) {
-				return func(n int) (question, []string) {
-					name := names.name(n)
-					return question{target: path + "/" + name, accept: jsonAccept}, []string{name}
-				}
-			}
 			contests = append(contests, contest{
 				Measurement: "GET", Of: names.of, Clients: clients, Baseline: native,
 				variants: []variant{
-					{theView, e.asAlice, get(viewPath)},
-					{native, e.asAlice, get(nativePath)},
+					{theView, e.system, e.asAlice, get(viewPath, names.name)},
+					{native, e.system, e.asAlice, get(nativePath, names.name)},
 				},
 			})
 		}
@@ -46,4 +40,12 @@ func measureGet(ctx context.Context, e *environment, r *report) error {
 		}
 	}
 	return nil
+}
+
+// get returns the requests that get the object of the n-th name.
+func get(path string, name func(n int) string) func(int) (question, []string) {
+	return func(n int) (question, []string) {
+		name := name(n)
+		return question{target: path + "/" + name, accept: jsonAccept}, []string{name}
+	}
 }

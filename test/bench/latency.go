@@ -24,13 +24,6 @@ type latency struct {
 	P99 spread `json:"p99"`
 }
 
-// figure is something else that was found out.
-type figure struct {
-	What  string  `json:"what"`
-	Value float64 `json:"value"`
-	Unit  string  `json:"unit,omitempty"`
-}
-
 // latency returns the figures of the samples.
 func (s samples) latency(what string, watches int, from string) latency {
 	all := slices.Concat(s...)
@@ -46,5 +39,5 @@ func (s samples) p99() spread {
 	for _, round := range s {
 		p99s = append(p99s, percentile(round, 99))
 	}
-	return spread{Median: median(p99s), Min: slices.Min(p99s), Max: slices.Max(p99s)}
+	return spreadOf(p99s)
 }

@@ -56,7 +56,7 @@ func measureList(ctx context.Context, e *environment, r *report) error {
 			r.Targets = append(r.Targets, atLeast(what+", 8 clients: req/s, to "+c.Baseline, 1.5, "x", view.ThroughputRatio))
 		}
 	}
-	return nil
+	return e.profileList(ctx)
 }
 
 // lists returns the ways to list alice's namespaces.
@@ -67,9 +67,9 @@ func (e *environment) lists(accept string) []variant {
 		return func(int) (question, []string) { return question{target: target, accept: accept}, e.visible }
 	}
 	return []variant{
-		{theView, e.asAlice, list(viewPath)},
-		{nativeCached, e.asAdmin, list(nativePath + "?" + cached.Encode())},
-		{nativeConsistent, e.asAdmin, list(nativePath + "?" + byLabel.Encode())},
-		{theViewDirect, e.asProxy, list(viewPath)},
+		{theView, e.system, e.asAlice, list(viewPath)},
+		{theViewDirect, e.system, e.asProxy, list(viewPath)},
+		{nativeCached, e.system, e.asAdmin, list(nativePath + "?" + cached.Encode())},
+		{nativeConsistent, e.system, e.asAdmin, list(nativePath + "?" + byLabel.Encode())},
 	}
 }

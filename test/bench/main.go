@@ -11,16 +11,19 @@
 //
 // LIST of one tenant's namespaces, in JSON, protobuf and as a Table:
 //   - the view, as a user who may get these and no others, through kube-apiserver
+//   - the view, direct: asked as kube-apiserver asks it, with the user in headers
 //   - native, resourceVersion=0: an administrator who selects the same ones by
 //     label, answered from kube-apiserver's watch cache; the baseline
 //   - native, consistent: the same with no resourceVersion
-//   - the view, direct: asked as kube-apiserver asks it, with the user in headers
 //
 // GET of one of them as that user, of the view and natively (the baseline),
 // always the same name and always another one.
 //
 // WATCHLIST: a watch of the same namespaces until it has told what there is, as an
 // informer begins; the same ways as for LIST.
+//
+// START: tenancy-apiserver is stopped and started anew, with everything there, until
+// /readyz says that it is ready.
 //
 // WATCH, of many users who see some namespaces each, all through kube-apiserver:
 //   - grant -> ADDED and revoke -> DELETED: from the request that creates, or
@@ -30,7 +33,19 @@
 //   - change -> each, change -> the last one: from the change of a namespace that
 //     all see to the event on each watch, and on the last one to get it
 //   - the same with one watch in ten never read after its headers
-//   - the resident memory of tenancy-apiserver, which is started anew for this
+//   - MEMORY: what is resident of tenancy-apiserver, which is started anew for
+//     this, as the kernel says, and what was at most (VmRSS and VmHWM)
+//
+// SCALE: LIST in JSON and GET, in two clusters in turn. The other one runs beside
+// the first, with --scale times the namespaces, of which the user sees the same
+// ones, and as many nodes. START and MEMORY are measured there, too. It has no
+// controllers: what they make in each namespace is not asked for and would take
+// longer than all the rest. The native GET costs the same however many others
+// there are: what it differs by is kube-apiserver's, and is in the views' figures,
+// too.
+//
+// In both, the owner of a tenant may get the nodes of the tenant's pool, by
+// one ClusterRole with their names.
 //
 // # How to read it
 //
@@ -42,6 +57,10 @@
 // median of the rounds is taken, so that what disturbs the machine for a while
 // disturbs both sides; the range of the rounds says how much it did.
 //
+// The seconds that the processors worked for the servers are read before and after
+// each turn: for 1 client they have fewer digits, as the kernel counts in
+// hundredths. A turn ends after five seconds, with fewer requests if need be.
+//
 // The clients share the processors with the servers: figures of 8 clients say
 // what a request costs all processes together. Clients offer gzip, as client-go
 // does; the server uses it for answers above 128 KiB, and the column gzip says
@@ -50,7 +69,13 @@
 //
 // The targets are compared with what was measured, and nothing fails because of
 // a target that is missed: the exit code is 0 unless a request fails or is
-// answered wrongly.
+// answered wrongly. Each target says how many namespaces there were; that of the
+// memory is of 10,000:
+//
+//	make bench BENCHFLAGS='--only WATCH --namespaces 10000'
+//
+// With --profile a CPU profile of tenancy-apiserver while it lists, and one of its
+// heap with the watches open, are taken apart from what is timed.
 package main
 
 import (
@@ -61,91 +86,9 @@ import (
 	"os"
 	"os/signal"
 	"slices"
-	"strconv"
-	"strings"
 	"syscall"
+	"time"
 )
-
-// options are the flags.
-type options struct {
-	Namespaces int   `json:"namespaces"`
-	Visible    int   `json:"visible"`
-	Tenants    int   `json:"tenants"`
-	Rounds     int   `json:"rounds"`
-	Requests   int   `json:"requests"`
-	Clients    []int `json:"clients"`
-	// These are of WATCH.
-	Watches       int `json:"watches"`
-	Grants        int `json:"grants"`
-	Events        int `json:"events"`
-	StalledEvents int `json:"stalledEvents"`
-
-	only          []string
-	serverArgs    []string
-	jsonFile, dir string
-	keep          bool
-}
-
-func parseOptions(args []string) (options, error) {
-	o := options{Clients: []int{1, 8}}
-	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
-	fs.IntVar(&o.Namespaces, "namespaces", 5000, "namespaces of all tenants together")
-	fs.IntVar(&o.Visible, "visible", 100, "namespaces of the tenant that is measured")
-	fs.IntVar(&o.Tenants, "tenants", 50, "tenants")
-	fs.IntVar(&o.Rounds, "rounds", 5, "rounds")
-	fs.IntVar(&o.Requests, "requests", 100, "requests of each client, each round and each way of asking")
-	fs.Func("clients", "numbers of clients, separated by commas (default 1,8)", func(value string) (err error) {
-		o.Clients, err = parseClients(value)
-		return err
-	})
-	fs.IntVar(&o.Watches, "watches", 1000, "open watches, each of another user")
-	fs.IntVar(&o.Grants, "grants", 200, "grants, and as many revocations, of each round")
-	fs.IntVar(&o.Events, "events", 20, "events of each round that all watches get")
-	fs.IntVar(&o.StalledEvents, "stalled-events", 2000, "events while one watch in ten is not read; 0 to leave this out")
-	fs.Func("only", "measure only these, separated by commas, as LIST,GET", func(value string) error {
-		o.only = strings.Split(value, ",")
-		return nil
-	})
-	fs.Func("server-arg", "argument of tenancy-apiserver, as --profiling; may be repeated", func(value string) error {
-		o.serverArgs = append(o.serverArgs, value)
-		return nil
-	})
-	fs.StringVar(&o.jsonFile, "json", "", "write the results to this `file`, too")
-	fs.StringVar(&o.dir, "dir", "", "`directory` of the state (default a temporary one)")
-	fs.BoolVar(&o.keep, "keep", false, "keep the state, the logs among it; a directory that was there before is always kept")
-	if err := fs.Parse(args); err != nil {
-		return o, err
-	}
-	return o, o.validate(fs.Args())
-}
-
-func parseClients(value string) ([]int, error) {
-	var clients []int
-	for field := range strings.SplitSeq(value, ",") {
-		n, err := strconv.Atoi(field)
-		if err != nil || n < 1 {
-			return nil, fmt.Errorf("%q is not a number of clients", field)
-		}
-		clients = append(clients, n)
-	}
-	return clients, nil
-}
-
-func (o options) validate(args []string) error {
-	switch {
-	case len(args) > 0:
-		return fmt.Errorf("unexpected argument %q", args[0])
-	case o.Rounds < 1 || o.Requests < 1:
-		return errors.New("--rounds and --requests must be at least 1")
-	case o.Visible < 1 || o.Visible > o.Namespaces:
-		return errors.New("--visible must be at least 1 and at most --namespaces")
-	case o.Watches < 1 || o.Grants < 1 || o.Events < 1 || o.StalledEvents < 0:
-		return errors.New("--watches, --grants and --events must be at least 1, --stalled-events must not be negative")
-	case o.Tenants < 1 || o.Tenants == 1 && o.Visible != o.Namespaces:
-		return errors.New("--tenants must be at least 1, and more if not every namespace is visible")
-	}
-	return nil
-}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -166,6 +109,7 @@ func main() {
 
 // run measures everything and reports it.
 func run(ctx context.Context, o options) (err error) {
+	start := time.Now()
 	e, err := newEnvironment(ctx, o)
 	if err != nil {
 		return err
@@ -177,7 +121,7 @@ func run(ctx context.Context, o options) (err error) {
 	if err := e.settle(ctx); err != nil {
 		return err
 	}
-	r := &report{Options: o}
+	r := &report{Options: o, SeedSeconds: time.Since(start).Seconds()}
 	if r.Machine, err = describeMachine(e); err != nil {
 		return err
 	}
@@ -189,7 +133,7 @@ func run(ctx context.Context, o options) (err error) {
 			return fmt.Errorf("measure %s: %w", m.name, err)
 		}
 	}
-	r.Machine.LoadAfter = loadAverage()
+	r.Machine.LoadAfter, r.Seconds = loadAverage(), time.Since(start).Seconds()
 	if err := r.print(os.Stdout); err != nil {
 		return err
 	}

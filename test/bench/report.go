@@ -9,13 +9,18 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"text/tabwriter"
 )
 
 // report is everything that a run found out.
 type report struct {
-	Options     options      `json:"options"`
-	Machine     machine      `json:"machine"`
+	Options options `json:"options"`
+	Machine machine `json:"machine"`
+	// Seconds are those of the whole run, SeedSeconds those until there was the
+	// cluster that it begins with.
+	Seconds     float64      `json:"seconds"`
+	SeedSeconds float64      `json:"seedSeconds"`
 	Comparisons []comparison `json:"comparisons"`
 	Latencies   []latency    `json:"latencies"`
 	Figures     []figure     `json:"figures"`
@@ -70,22 +75,26 @@ func (r *report) print(w io.Writer) error {
 	m, o := r.Machine, r.Options
 	out.linef("machine     %s, %d cores, Linux %s; %s; kube-apiserver %s", m.CPU, m.Cores, m.Kernel, m.Go, m.KubeAPIServer)
 	out.linef("load        %s before, %s after", m.LoadBefore, m.LoadAfter)
-	out.linef("cluster     %d namespaces of %d tenants, %d of them visible", o.Namespaces, o.Tenants, o.Visible)
-	out.linef("requests    %d rounds of %d for each client; clients offer gzip, as client-go does", o.Rounds, o.Requests)
+	out.linef("cluster     %d namespaces of %d tenants, %d of them visible; %d nodes", o.Namespaces, o.Tenants, o.Visible, o.Nodes)
+	out.linef("run         %.0f s, of them %.0f s until there was the cluster", r.Seconds, r.SeedSeconds)
+	out.linef("requests    %d rounds of up to %d for each client; clients offer gzip, as client-go does", o.Rounds, o.Requests)
 	out.linef("")
 	out.table(func(table *printer) {
-		table.linef("\tof\tclients\tvariant\tmedian ms\tp99 ms\treq/s\tx latency\tx req/s\t+ ms\tbytes\tgzip")
+		table.linef("\tof\tclients\tvariant\tmedian ms\tp99 ms\treq/s\tx latency\tx req/s\t+ ms\tcpu view\tcpu kube\tbytes\tgzip")
 		for _, c := range r.Comparisons {
 			for _, v := range c.Results {
-				table.linef("%s\t%s\t%d\t%s\t%.2f\t%.2f\t%.0f\t%.2f\t%.2f\t%+.2f\t%d\t%t", c.Measurement, c.Of, c.Clients, v.Variant,
-					v.MedianMillis, v.P99Millis, v.RequestsPerSecond, v.LatencyRatio.Median, v.ThroughputRatio.Median, v.MillisDifference.Median, v.Bytes, v.Gzip)
+				table.linef("%s\t%s\t%d\t%s\t%.2f\t%.2f\t%.0f\t%.2f\t%.2f\t%+.2f\t%.2f\t%.2f\t%d\t%t", c.Measurement, c.Of, c.Clients, v.Variant,
+					v.MedianMillis, v.P99Millis, v.RequestsPerSecond, v.LatencyRatio.Median, v.ThroughputRatio.Median, v.MillisDifference.Median,
+					v.CPU.TenancyAPIServer, v.CPU.KubeAPIServer, v.Bytes, v.Gzip)
 			}
-			table.linef("\t\t\t\t\t\t\t\t\t\t\t")
+			table.linef(strings.Repeat("\t", 13))
 		}
 	})
-	out.linef("x and + compare with the native row (resourceVersion=0 in LIST and WATCHLIST) of the same round; median of the rounds.")
+	out.linef("x and + compare with the native row (resourceVersion=0 in LIST and WATCHLIST; in SCALE the smaller cluster) of the same round;")
+	out.linef("cpu is the seconds that tenancy-apiserver and kube-apiserver took for 1,000 requests. Each is the median of the rounds.")
 	out.linef("")
-	r.printWatch(out)
+	r.printLatencies(out)
+	r.printFigures(out)
 	out.table(func(table *printer) {
 		table.linef("target\tlimit\tmeasured\trounds\t")
 		for _, t := range r.Targets {
@@ -102,8 +111,8 @@ func (r *report) print(w io.Writer) error {
 	return out.err
 }
 
-// printWatch writes what was found out about watches.
-func (r *report) printWatch(out *printer) {
+// printLatencies writes what was found out about watches.
+func (r *report) printLatencies(out *printer) {
 	if len(r.Latencies) == 0 {
 		return
 	}
@@ -115,9 +124,15 @@ func (r *report) printWatch(out *printer) {
 		}
 	})
 	out.linef("")
+}
+
+func (r *report) printFigures(out *printer) {
+	if len(r.Figures) == 0 {
+		return
+	}
 	out.table(func(table *printer) {
 		for _, f := range r.Figures {
-			table.linef("%s\t%.1f %s", f.What, f.Value, f.Unit)
+			table.linef("%s\t%s\t%s", f.Measurement, f.What, f)
 		}
 	})
 	out.linef("")

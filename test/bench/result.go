@@ -20,6 +20,8 @@ type result struct {
 	P99Millis    float64 `json:"p99Millis"`
 	// RequestsPerSecond is the median of the rounds.
 	RequestsPerSecond float64 `json:"requestsPerSecond"`
+	// CPU is that of 1,000 requests, the median of the rounds.
+	CPU serversCPU `json:"cpuPer1000"`
 	// Bytes is the size of an answer, before compression if Gzip is set.
 	Bytes int64 `json:"bytes"`
 	Gzip  bool  `json:"gzip"`
@@ -34,8 +36,9 @@ type result struct {
 
 // round is what came out for one variant in one round.
 type round struct {
-	MedianMillis      float64 `json:"medianMillis"`
-	RequestsPerSecond float64 `json:"requestsPerSecond"`
+	MedianMillis      float64    `json:"medianMillis"`
+	RequestsPerSecond float64    `json:"requestsPerSecond"`
+	CPU               serversCPU `json:"cpuPer1000"`
 }
 
 // compare computes the results from the blocks of each variant, one a round.
@@ -45,14 +48,16 @@ func (c contest) compare(blocks map[string][]block) comparison {
 	for _, v := range c.variants {
 		own := blocks[v.name]
 		millis, throughput := figures(own)
-		var all []float64
+		var all, tenancyCPU, kubeCPU []float64
 		r := result{Variant: v.name}
 		for i, b := range own {
 			all = append(all, b.millis...)
-			r.Rounds = append(r.Rounds, round{MedianMillis: millis[i], RequestsPerSecond: throughput[i]})
+			tenancyCPU, kubeCPU = append(tenancyCPU, b.cpu.TenancyAPIServer), append(kubeCPU, b.cpu.KubeAPIServer)
+			r.Rounds = append(r.Rounds, round{MedianMillis: millis[i], RequestsPerSecond: throughput[i], CPU: b.cpu})
 			r.Bytes, r.Gzip = b.size, b.gzip
 		}
 		r.MedianMillis, r.P99Millis, r.RequestsPerSecond = median(all), percentile(all, 99), median(throughput)
+		r.CPU = serversCPU{TenancyAPIServer: median(tenancyCPU), KubeAPIServer: median(kubeCPU)}
 		r.LatencyRatio = byRound(millis, baseMillis, ratio)
 		r.MillisDifference = byRound(millis, baseMillis, difference)
 		r.ThroughputRatio = byRound(throughput, baseThroughput, ratio)

@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -40,16 +39,16 @@ type seeded struct {
 }
 
 // namespacesOf returns the namespaces of all tenants: alice's first, in the order
-// of their names, and then the rest, spread evenly over the other tenants.
+// of their names, and then the rest, spread evenly over the other tenants. Alice's
+// have the same names however many others there are.
 func namespacesOf(o options) []seeded {
 	all := make([]seeded, 0, o.Namespaces)
-	width := len(strconv.Itoa(o.Namespaces))
 	for i := range o.Namespaces {
 		tenant := 0
 		if i >= o.Visible {
 			tenant = 1 + i%(o.Tenants-1)
 		}
-		all = append(all, seeded{name: fmt.Sprintf("%s-ns-%0*d", tenantName(tenant), width, i), tenant: tenant})
+		all = append(all, seeded{name: fmt.Sprintf("%s-ns-%06d", tenantName(tenant), i), tenant: tenant})
 	}
 	return all
 }
@@ -92,29 +91,35 @@ func (s seeded) binding() *rbacv1.RoleBinding {
 	}
 }
 
-// seed makes the namespaces of all tenants, but for those that an earlier run left.
+// seed makes the nodes and the namespaces of all tenants, and lets the owners get
+// them, but for those that an earlier run left.
 func (e *environment) seed(ctx context.Context) error {
 	all := namespacesOf(e.options)
-	progress("Creating %d namespaces of %d tenants, with a RoleBinding each", len(all), e.options.Tenants)
+	progress("Creating %d nodes and %d namespaces of %d tenants, with a RoleBinding each", e.options.Nodes, len(all), e.options.Tenants)
 	start := time.Now()
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(seedWorkers)
+	e.seedNodes(ctx, group)
 	for _, s := range all {
 		group.Go(func() error {
 			_, err := e.admin.CoreV1().Namespaces().Create(ctx, s.object(), metav1.CreateOptions{})
-			if err != nil && !apierrors.IsAlreadyExists(err) {
-				return fmt.Errorf("create namespace: %w", err)
+			if err := ignoreExists("create namespace", err); err != nil {
+				return err
 			}
 			_, err = e.admin.RbacV1().RoleBindings(s.name).Create(ctx, s.binding(), metav1.CreateOptions{})
-			if err != nil && !apierrors.IsAlreadyExists(err) {
-				return fmt.Errorf("create role binding: %w", err)
-			}
-			return nil
+			return ignoreExists("create role binding", err)
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
 	progress("Created in %s", time.Since(start).Round(time.Second))
+	return nil
+}
+
+func ignoreExists(what string, err error) error {
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("%s: %w", what, err)
+	}
 	return nil
 }

@@ -7,32 +7,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 )
-
-// memory returns a figure of tenancy-apiserver's memory, in MiB: VmRSS, which is
-// resident now, or VmHWM, the most that ever was.
-func (e *environment) memory(field string) (float64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", e.system.Server.PID()))
-	if err != nil {
-		return 0, fmt.Errorf("read memory: %w", err)
-	}
-	return memoryIn(string(status), field)
-}
-
-// memoryIn returns a field of a file as /proc/self/status, in MiB.
-func memoryIn(status, field string) (float64, error) {
-	for line := range strings.Lines(status) {
-		fields := strings.Fields(line)
-		if len(fields) == 3 && fields[0] == field+":" && fields[2] == "kB" {
-			kilobytes, err := strconv.ParseFloat(fields[1], 64)
-			return kilobytes / 1024, err
-		}
-	}
-	return 0, fmt.Errorf("no %s in the status of the process", field)
-}
 
 // endedBySlowness returns how many watches tenancy-apiserver has ended because
 // they were not read.

@@ -45,8 +45,8 @@ func measureStalled(ctx context.Context, e *environment, r *report) error {
 		}
 		defer body.Close()
 	}
-	before, err := e.memory("VmRSS")
-	if err != nil {
+	of := fmt.Sprintf("%d watches, %d of them not read", e.options.Watches, stalled)
+	if _, err := e.reportMemory(r, resident, fmt.Sprintf("%s, before %d events", of, e.options.StalledEvents)); err != nil {
 		return err
 	}
 	endedBefore, err := e.endedBySlowness(ctx)
@@ -58,8 +58,7 @@ func measureStalled(ctx context.Context, e *environment, r *report) error {
 	if err != nil {
 		return err
 	}
-	after, err := e.memory("VmRSS")
-	if err != nil {
+	if _, err := e.reportMemory(r, resident, of+", after them"); err != nil {
 		return err
 	}
 	ended, err := e.endedBySlowness(ctx)
@@ -70,11 +69,9 @@ func measureStalled(ctx context.Context, e *environment, r *report) error {
 	r.Latencies = append(r.Latencies,
 		samples{each}.latency(changeToEach+others, reading, fromRequest),
 		samples{last}.latency(changeToLast+others, reading, fromRequest))
-	of := fmt.Sprintf("%d watches, %d of them not read", e.options.Watches, stalled)
-	r.Figures = append(r.Figures,
-		figure{What: fmt.Sprintf("resident memory, %s, before %d events", of, e.options.StalledEvents), Value: before, Unit: "MiB"},
-		figure{What: fmt.Sprintf("resident memory, %s, after them", of), Value: after, Unit: "MiB"},
-		figure{What: "watches that the server ended because they were not read", Value: ended - endedBefore})
+	r.Figures = append(r.Figures, figure{
+		Measurement: "WATCH", What: "ended by the server because they were not read", Value: once(ended - endedBefore), Unit: "watches",
+	})
 	what := fmt.Sprintf("WATCH, %s: %s of the others, p99 from the %s", of, changeToLast, fromRequest)
 	r.Targets = append(r.Targets, atMost(what, eventLimit, "ms", samples{last}.p99()))
 	return nil

@@ -34,6 +34,14 @@ type spread struct {
 	Max    float64 `json:"max"`
 }
 
+// once is the spread of what was measured once.
+func once(value float64) spread { return spreadOf([]float64{value}) }
+
+// spreadOf returns the spread of the rounds, of which there has to be one.
+func spreadOf(rounds []float64) spread {
+	return spread{Median: median(rounds), Min: slices.Min(rounds), Max: slices.Max(rounds)}
+}
+
 // byRound computes a figure of each round from two that were measured in it, and
 // returns its spread. There are as many of either, and at least one.
 func byRound(measured, baseline []float64, figure func(measured, baseline float64) float64) spread {
@@ -41,7 +49,7 @@ func byRound(measured, baseline []float64, figure func(measured, baseline float6
 	for i := range measured {
 		figures[i] = figure(measured[i], baseline[i])
 	}
-	return spread{Median: median(figures), Min: slices.Min(figures), Max: slices.Max(figures)}
+	return spreadOf(figures)
 }
 
 func ratio(measured, baseline float64) float64      { return measured / baseline }

@@ -87,3 +87,9 @@ func TestRotate(t *testing.T) {
 	}
 	assert.Equal(t, []string{"a", "b", "c"}, given)
 }
+
+func TestFigure(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, "2.5 MiB", figure{Value: once(2.5), Unit: "MiB"}.String())
+	assert.Equal(t, "3.0 ms (1.0 to 9.0)", figure{Value: spreadOf([]float64{9, 1, 3}), Unit: "ms"}.String())
+}

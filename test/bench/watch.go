@@ -45,6 +45,9 @@ func measureWatch(ctx context.Context, e *environment, r *report) error {
 	if err := e.settle(ctx); err != nil {
 		return err
 	}
+	if _, err := e.reportMemory(r, resident, "before the watches"); err != nil {
+		return err
+	}
 	for _, measure := range []func(context.Context, *environment, *report) error{
 		measureOneWatch, measureWatches, measureStalled,
 	} {
@@ -52,14 +55,12 @@ func measureWatch(ctx context.Context, e *environment, r *report) error {
 			return err
 		}
 	}
-	peak, err := e.memory("VmHWM")
+	most, err := e.reportMemory(r, mostResident, "the most there was")
 	if err != nil {
 		return err
 	}
-	r.Figures = append(r.Figures, figure{What: "resident memory, the most there was", Value: peak, Unit: "MiB"})
-	r.Targets = append(r.Targets, atMost(
-		fmt.Sprintf("WATCH, %d watches, %d namespaces: resident memory, at most", e.options.Watches, e.options.Namespaces),
-		residentLimit, "MiB", spread{Median: peak, Min: peak, Max: peak}))
+	what := fmt.Sprintf("MEMORY, %s, %d watches: the most there was", e.size(), e.options.Watches)
+	r.Targets = append(r.Targets, atMost(what, residentLimit, "MiB", once(most)))
 	return nil
 }
 
@@ -73,24 +74,17 @@ func measureOneWatch(ctx context.Context, e *environment, r *report) error {
 }
 
 func measureWatches(ctx context.Context, e *environment, r *report) error {
-	before, err := e.memory("VmRSS")
-	if err != nil {
-		return err
-	}
 	s, err := e.openWatches(ctx, e.options.Watches)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	after, err := e.memory("VmRSS")
-	if err != nil {
+	if _, err := e.reportMemory(r, resident, fmt.Sprintf("%d watches open", e.options.Watches)); err != nil {
 		return err
 	}
-	r.Figures = append(r.Figures,
-		figure{What: "resident memory, before the watches", Value: before, Unit: "MiB"},
-		figure{What: fmt.Sprintf("resident memory, %d watches open", e.options.Watches), Value: after, Unit: "MiB"},
-		figure{What: "resident memory, for each watch", Value: (after - before) * 1024 / float64(e.options.Watches), Unit: "KiB"},
-	)
+	if err := e.profile(ctx, fmt.Sprintf("%d-watches.heap.pprof", e.options.Watches), "heap"); err != nil {
+		return err
+	}
 	if err := e.measureAccess(ctx, s, r); err != nil {
 		return err
 	}
@@ -108,7 +102,8 @@ func measureWatches(ctx context.Context, e *environment, r *report) error {
 		last.latency(changeToLast, len(s.open), fromRequest))
 	what := fmt.Sprintf("WATCH, %d watches: %s, p99 from the %s", len(s.open), changeToLast, fromRequest)
 	r.Targets = append(r.Targets, atMost(what, eventLimit, "ms", last.p99()))
-	return nil
+	_, err = e.reportMemory(r, mostResident, fmt.Sprintf("%d watches that are read, the most there was", e.options.Watches))
+	return err
 }
 
 // measureAccess grants a namespace to one user after the other and takes it away

@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -84,13 +83,6 @@ func (e *environment) seedWatchers(ctx context.Context) error {
 		return bind(bindingFor("bench-watchers", noticeBoard, rbacv1.GroupKind, watchersGroup))
 	})
 	return group.Wait()
-}
-
-func ignoreExists(what string, err error) error {
-	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	return nil
 }
 
 // openWatches opens the watches of the first users, through kube-apiserver, and
