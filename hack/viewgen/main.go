@@ -87,6 +87,9 @@ func read(dir string) (*generated, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find types: %w", err)
 	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("no types_*.go in %s", dir)
+	}
 	g := &generated{Imports: map[string]string{}}
 	for _, file := range files {
 		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
@@ -105,12 +108,16 @@ func read(dir string) (*generated, error) {
 
 // readFile adds the types of a file. A marker may be separated from the comment of
 // its type by an empty line, so each belongs to the first type that follows.
+// Comments behind the last type belong to none.
 func (g *generated) readFile(file *ast.File) error {
 	comments := file.Comments
 	for _, declaration := range file.Decls {
 		types, ok := declaration.(*ast.GenDecl)
 		if !ok || types.Tok != token.TYPE {
 			continue
+		}
+		if types.Lparen.IsValid() {
+			return errors.New("types in parentheses are not read: declare each on its own")
 		}
 		name := types.Specs[0].(*ast.TypeSpec).Name.Name
 		for len(comments) > 0 && comments[0].Pos() < types.Pos() {
@@ -134,11 +141,14 @@ func (g *generated) readMarker(kind, line string) error {
 		return nil
 	}
 	dot := strings.LastIndex(native, ".")
-	if dot < strings.LastIndex(native, "/") {
+	if dot <= strings.LastIndex(native, "/") {
 		return fmt.Errorf("%s of %s: want a package and a type, as k8s.io/api/core/v1.Namespace", line, kind)
 	}
 	pkg, nativeKind := native[:dot], native[dot+1:]
 	alias := path.Base(path.Dir(pkg)) + path.Base(pkg)
+	if other, taken := g.Imports[alias]; taken && other != pkg {
+		return fmt.Errorf("%s of %s: both %s and %s would be imported as %s", line, kind, other, pkg, alias)
+	}
 	g.Imports[alias] = pkg
 	g.Views = append(g.Views, viewType{Kind: kind, Alias: alias, Native: nativeKind})
 	return nil

@@ -84,7 +84,7 @@ func (c *Config) Complete() (CompletedConfig, error) {
 	c.Generic.Authentication.Authenticator = guard.protect(noAnonymous(c.Generic.Authentication.Authenticator))
 	chain := c.Generic.BuildHandlerChainFunc
 	c.Generic.BuildHandlerChainFunc = func(handler http.Handler, generic *genericapiserver.Config) http.Handler {
-		return guard.awaitCA(chain(handler, generic))
+		return guard.awaitCA(chain(withoutProtobuf(handler, registry.ResourcesWithoutProtobuf()), generic))
 	}
 	completed.generic = c.Generic.Complete(nil)
 	return CompletedConfig{completed}, nil

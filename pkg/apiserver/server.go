@@ -83,8 +83,8 @@ func (s *Server) Run(ctx context.Context) error {
 // addChecks makes readiness depend on every feed, a server that has not read, or
 // no longer hears from, the API server must not be asked, and on a configuration
 // under which it can trust whom the API server speaks for. The feeds of optional
-// views do not count: they depend on what others install, and while they are not
-// current those views alone answer 503.
+// views do not count: they depend on what others install, a conversion webhook for
+// example, and while they are not current those views alone answer 503.
 func (s *Server) addChecks(guard requestHeaderGuard) error {
 	checks := []healthz.HealthChecker{
 		healthz.NamedCheck("request-header", func(*http.Request) error { return guard.ready() }),
@@ -92,7 +92,7 @@ func (s *Server) addChecks(guard requestHeaderGuard) error {
 	}
 	required := slices.Clone(s.accessFeeds)
 	for _, v := range s.views {
-		if !v.Optional {
+		if !v.Feed.Optional() {
 			required = append(required, v.Feed)
 		}
 	}

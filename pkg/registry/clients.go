@@ -7,12 +7,15 @@ import (
 	"fmt"
 
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 )
 
 // Clients read the native objects.
 type Clients struct {
 	Kubernetes kubernetes.Interface
+	// Metadata reads which custom resources there are.
+	Metadata metadata.Interface
 	// Tenants reads Tenants as MyTenants.
 	Tenants rest.Interface
 }
@@ -28,9 +31,13 @@ func NewClients(config *rest.Config) (Clients, error) {
 	if err != nil {
 		return Clients{}, fmt.Errorf("create client: %w", err)
 	}
+	meta, err := metadata.NewForConfigAndClient(metadata.ConfigFor(config), httpClient)
+	if err != nil {
+		return Clients{}, fmt.Errorf("create client of metadata: %w", err)
+	}
 	tenants, err := newTenantsClient(config, httpClient)
 	if err != nil {
 		return Clients{}, fmt.Errorf("create client of tenants: %w", err)
 	}
-	return Clients{Kubernetes: kube, Tenants: tenants}, nil
+	return Clients{Kubernetes: kube, Metadata: meta, Tenants: tenants}, nil
 }

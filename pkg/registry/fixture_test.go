@@ -25,6 +25,7 @@ import (
 	apirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/client-go/kubernetes/fake"
+	restclient "k8s.io/client-go/rest"
 	clienttesting "k8s.io/client-go/testing"
 	clocktesting "k8s.io/utils/clock/testing"
 
@@ -101,6 +102,15 @@ func newClient(objects ...runtime.Object) *fake.Clientset {
 		return false, nil, nil
 	})
 	return client
+}
+
+// clientsOf returns clients of which nothing is asked but what the given one answers.
+func clientsOf(tb testing.TB, client *fake.Clientset) Clients {
+	tb.Helper()
+	clients, err := NewClients(&restclient.Config{Host: "http://localhost"})
+	require.NoError(tb, err)
+	clients.Kubernetes = client
+	return clients
 }
 
 // grants returns the RBAC of newReader.

@@ -4,8 +4,6 @@
 package registry
 
 import (
-	"context"
-	"fmt"
 	"net/http"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -21,9 +19,11 @@ import (
 	"tenancy.capsule.io/pkg/internal/feed"
 )
 
-// tenantsVersion is the API that Tenants are read from.
-var tenantsVersion = schema.GroupVersion{Group: "capsule.clastix.io", Version: "v1beta2"}
+// tenants is the resource that is read.
+var tenants = schema.GroupVersionResource{Group: "capsule.clastix.io", Version: "v1beta2", Resource: "tenants"}
 
+// myTenantColumns are those that Tenants have by their definition, in the version
+// that is read.
 var myTenantColumns = mustCustomColumns([]apiextensionsv1.CustomResourceColumnDefinition{
 	{Name: "State", Type: "string", JSONPath: `.status.conditions[?(@.type=="Cordoned")].reason`, Description: "Whether the Tenant is Active or Cordoned"},
 	{Name: "Namespace quota", Type: "integer", JSONPath: ".spec.namespaceOptions.quota", Description: "How many namespaces the Tenant may have"},
@@ -37,27 +37,20 @@ var myTenantColumns = mustCustomColumns([]apiextensionsv1.CustomResourceColumnDe
 // myTenants is the view of a custom resource, which a cluster may not have.
 var myTenants = definition[v1alpha1.MyTenant, *v1alpha1.MyTenant, *v1alpha1.MyTenant]{
 	plural: "mytenants", singular: "mytenant", shortName: "mt", kind: "MyTenant",
-	native:   tenantsVersion.WithResource("tenants").GroupResource(),
-	optional: true,
+	native: tenants.GroupResource(),
 	source: func(d Dependencies) cache.ListerWatcher {
-		client := gentype.NewClientWithList("tenants", d.Clients.Tenants, metav1.ParameterCodec, metav1.NamespaceNone,
+		client := gentype.NewClientWithList(tenants.Resource, d.Clients.Tenants, metav1.ParameterCodec, metav1.NamespaceNone,
 			func() *v1alpha1.MyTenant { return &v1alpha1.MyTenant{} },
 			func() *v1alpha1.MyTenantList { return &v1alpha1.MyTenantList{} })
 		return feed.OptionalSource(client.List, client.Watch, feed.Absence{
+			Definitions: d.Clients.Metadata.Resource(apiextensionsv1.SchemeGroupVersion.WithResource("customresourcedefinitions")),
+			Definition:  tenants.GroupResource().String(),
 			NewList: func(resourceVersion string) runtime.Object {
 				return &v1alpha1.MyTenantList{ListMeta: metav1.ListMeta{ResourceVersion: resourceVersion}}
 			},
 			NewBookmark: func(resourceVersion string) runtime.Object {
 				return &v1alpha1.MyTenant{ObjectMeta: metav1.ObjectMeta{ResourceVersion: resourceVersion}}
 			},
-			Revision: func(ctx context.Context) (string, error) {
-				list, err := d.Clients.Kubernetes.CoreV1().Namespaces().List(ctx, metav1.ListOptions{Limit: 1})
-				if err != nil {
-					return "", fmt.Errorf("read the present revision: %w", err)
-				}
-				return list.ResourceVersion, nil
-			},
-			Clock: d.Clock,
 		})
 	},
 	fromNative: func(t *v1alpha1.MyTenant) *v1alpha1.MyTenant { return t },
@@ -74,13 +67,14 @@ var myTenants = definition[v1alpha1.MyTenant, *v1alpha1.MyTenant, *v1alpha1.MyTe
 // own kind, JSON is decoded into the type of the view.
 func newTenantsClient(config *rest.Config, client *http.Client) (rest.Interface, error) {
 	scheme := runtime.NewScheme()
-	scheme.AddKnownTypeWithName(tenantsVersion.WithKind("Tenant"), &v1alpha1.MyTenant{})
-	scheme.AddKnownTypeWithName(tenantsVersion.WithKind("TenantList"), &v1alpha1.MyTenantList{})
-	metav1.AddToGroupVersion(scheme, tenantsVersion)
+	version := tenants.GroupVersion()
+	scheme.AddKnownTypeWithName(version.WithKind("Tenant"), &v1alpha1.MyTenant{})
+	scheme.AddKnownTypeWithName(version.WithKind("TenantList"), &v1alpha1.MyTenantList{})
+	metav1.AddToGroupVersion(scheme, version)
 	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
 	config = rest.CopyConfig(config)
 	config.APIPath = "/apis"
-	config.GroupVersion = &tenantsVersion
+	config.GroupVersion = &version
 	config.ContentType, config.AcceptContentTypes = runtime.ContentTypeJSON, runtime.ContentTypeJSON
 	config.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
 	return rest.RESTClientForConfigAndClient(config, client)

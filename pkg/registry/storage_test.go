@@ -379,6 +379,8 @@ func TestResources(t *testing.T) {
 	t.Parallel()
 	assert.Contains(t, Resources(), schema.GroupResource{Group: "tenancy.capsule.io", Resource: "tenantnamespaces"})
 
+	assert.Equal(t, []string{"mytenants"}, ResourcesWithoutProtobuf())
+
 	r := newReader(t, nil).(rest.Storage)
 	assert.IsType(t, &v1alpha1.TenantNamespace{}, r.New())
 	assert.False(t, r.(rest.Scoper).NamespaceScoped())
@@ -403,7 +405,7 @@ func TestNew(t *testing.T) {
 	now := clocktesting.NewFakeClock(time.Now())
 	index, accessReady := newIndex(t, client)
 	var notReady error
-	views := New(Dependencies{Index: index, Clients: Clients{Kubernetes: client}, Clock: now, AccessReady: func() error {
+	views := New(Dependencies{Index: index, Clients: clientsOf(t, client), Clock: now, AccessReady: func() error {
 		if notReady != nil {
 			return notReady
 		}

@@ -43,10 +43,7 @@ type definition[T any, P object[T], N feed.Object] struct {
 	plural, singular, shortName, kind string
 	// native is the resource that is read, and that RBAC must allow a user to get.
 	native schema.GroupResource
-	// optional says that a cluster may not have the resource, or that another's
-	// webhook stands between it and its readers: this view alone waits for it.
-	optional bool
-	source   func(Dependencies) cache.ListerWatcher
+	source func(Dependencies) cache.ListerWatcher
 	// fromNative converts without a copy.
 	fromNative func(N) P
 	newList    func(metav1.ListMeta, []T) runtime.Object
@@ -55,7 +52,7 @@ type definition[T any, P object[T], N feed.Object] struct {
 	// or a custom resource, has no others; with nil it is as in
 	// runtime.DefaultMetaV1FieldSelectorConversion.
 	fields map[string]func(P) string
-	// columns and cells are those that the API server prints of the native kind,
+	// columns and cells are those that the API server prints of the native kind, see
 	// k8s.io/kubernetes/pkg/printers/internalversion.
 	columns []metav1.TableColumnDefinition
 	cells   func(P) ([]any, error)
@@ -74,6 +71,7 @@ type entry interface {
 	resource() schema.GroupResource
 	// fieldLabels returns the names of the fields; false for the default ones.
 	fieldLabels() ([]string, bool)
+	hasProtobuf() bool
 	install(Dependencies, *watchLimit) View
 }
 
@@ -94,8 +92,6 @@ type Dependencies struct {
 type View struct {
 	// Resource is the plural that the view is served by.
 	Resource string
-	// Optional says that the server is of use without this view.
-	Optional bool
 	Storage  rest.Storage
 	// Feed fills the view; it is for the caller to run.
 	Feed *feed.Feed
@@ -123,6 +119,18 @@ func Resources() []schema.GroupResource {
 		resources = append(resources, e.resource())
 	}
 	return resources
+}
+
+// ResourcesWithoutProtobuf returns the plurals of the views whose kind has no
+// protobuf: those of custom resources.
+func ResourcesWithoutProtobuf() []string {
+	var plurals []string
+	for _, e := range table() {
+		if !e.hasProtobuf() {
+			plurals = append(plurals, e.resource().Resource)
+		}
+	}
+	return plurals
 }
 
 // AddFieldLabels registers with the scheme which fields the field selectors of
@@ -169,6 +177,11 @@ func (d definition[T, P, N]) fieldLabels() ([]string, bool) {
 	return slices.Sorted(maps.Keys(d.fields)), d.fields != nil
 }
 
+func (d definition[T, P, N]) hasProtobuf() bool {
+	_, has := any(P(nil)).(runtime.ProtobufMarshaller)
+	return has
+}
+
 func (d definition[T, P, N]) install(deps Dependencies, limit *watchLimit) View {
 	v := view.New[P, access.Subject](d.viewKind(), deps.Index.Snapshot(d.question()), deps.Clock)
 	deps.Index.Subscribe(d.question(), func(c access.Change) { v.AccessChanged(c.After, c.Names, c.Subjects) })
@@ -181,7 +194,6 @@ func (d definition[T, P, N]) install(deps Dependencies, limit *watchLimit) View 
 	}
 	return View{
 		Resource: d.plural,
-		Optional: d.optional,
 		Storage:  newStorage(d.strategy(), v, ready, limit),
 		Feed:     f,
 		Guard:    func(ctx context.Context) { guard(ctx, deps.Clock, ready, v.EndWatches) },

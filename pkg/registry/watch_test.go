@@ -280,7 +280,7 @@ func TestNoWatchLimit(t *testing.T) {
 func TestLimitIsOfAllViews(t *testing.T) {
 	t.Parallel()
 	index, ready := newIndex(t, newClient())
-	d := Dependencies{Index: index, Clients: Clients{Kubernetes: newClient()}, Clock: clocktesting.NewFakeClock(time.Now()), AccessReady: ready, MaxWatchesPerUser: 7}
+	d := Dependencies{Index: index, Clients: clientsOf(t, newClient()), Clock: clocktesting.NewFakeClock(time.Now()), AccessReady: ready, MaxWatchesPerUser: 7}
 	views := New(d)
 	limit := views[0].Storage.(*namespacesStorage).limit
 	assert.Equal(t, 7, limit.max)
@@ -358,7 +358,7 @@ func TestWatchFollowsTheCluster(t *testing.T) {
 	client := newClient(append(grants("oil"), namespace("oil"), namespace("gas"))...)
 	now := clocktesting.NewFakeClock(time.Now())
 	index, ready := newIndex(t, client)
-	v := New(Dependencies{Index: index, Clients: Clients{Kubernetes: client}, Clock: now, AccessReady: ready})[0]
+	v := New(Dependencies{Index: index, Clients: clientsOf(t, client), Clock: now, AccessReady: ready})[0]
 	runFeeds(t, v.Feed)
 	require.Eventually(t, func() bool { return v.Feed.Check() == nil }, patience, time.Millisecond)
 

@@ -55,6 +55,8 @@ type Feed struct {
 	name         string
 	clock        clock.WithTicker
 	newReflector func() *cache.Reflector
+	// optional is set if the source is one of OptionalSource.
+	optional *optional
 	// contact is when the stream last proved itself, nil before the sink is filled.
 	contact atomic.Pointer[time.Time]
 	// faulty is set from a fault until the reflector that had it has ended, failed
@@ -63,9 +65,10 @@ type Feed struct {
 	failed chan struct{}
 }
 
-// New returns a feed of what source gives, see Source.
+// New returns a feed of what source gives, see Source and OptionalSource.
 func New[T Object](name string, source cache.ListerWatcher, sink Sink[T], clock clock.WithTicker) *Feed {
 	f := &Feed{name: name, clock: clock, failed: make(chan struct{}, 1)}
+	f.optional, _ = source.(*optional)
 	var example T
 	f.newReflector = func() *cache.Reflector {
 		return cache.NewReflectorWithOptions(source, example, &store[T]{feed: f, sink: sink}, cache.ReflectorOptions{Name: name})
@@ -95,6 +98,9 @@ func Source[L runtime.Object](
 
 // Name returns the name of the feed, which is that of its resource.
 func (f *Feed) Name() string { return f.name }
+
+// Optional reports whether the resource may be absent.
+func (f *Feed) Optional() bool { return f.optional != nil }
 
 // Run feeds the sink until the context is done.
 func (f *Feed) Run(ctx context.Context) {
@@ -160,6 +166,8 @@ func (f *Feed) Check() error {
 		return fmt.Errorf("%s: not read yet", f.name)
 	case lag > MaxLag:
 		return fmt.Errorf("%s: no sign of life from the API server for %s", f.name, lag.Round(time.Second))
+	case f.optional != nil && f.optional.check() != nil:
+		return fmt.Errorf("%s: %w", f.name, f.optional.check())
 	default:
 		return nil
 	}

@@ -5,130 +5,153 @@ package feed
 
 import (
 	"context"
-	"time"
+	"errors"
+	"sync/atomic"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/klog/v2"
-	"k8s.io/utils/clock"
 )
 
-// probePeriod is how often it is asked whether a resource is there.
-const probePeriod = 5 * time.Second
-
-// Absence is what a source gives while its resource is not there.
+// Absence is what proves that a resource is not there, and what a source gives then.
 type Absence struct {
+	// Definitions reads the CustomResourceDefinitions, of which one is the resource's.
+	Definitions Definitions
+	Definition  string
 	// NewList returns a list without items, NewBookmark what a bookmark carries.
 	NewList, NewBookmark func(resourceVersion string) runtime.Object
-	// Revision returns the present revision, by a consistent read.
-	Revision func(context.Context) (string, error)
-	Clock    clock.WithTicker
 }
 
-// OptionalSource is Source for a resource that the API server may not have, that
-// of a CustomResourceDefinition, and may come to have or lose at any time. While it
-// is not there, which the API server says by 404, the source is one without
-// objects that stays as fresh as others are.
+// Definitions reads the metadata of CustomResourceDefinitions; it is part of
+// metadata.ResourceInterface in k8s.io/client-go.
+type Definitions interface {
+	List(context.Context, metav1.ListOptions) (*metav1.PartialObjectMetadataList, error)
+	Watch(context.Context, metav1.ListOptions) (watch.Interface, error)
+}
+
+// OptionalSource is Source for a custom resource, which an API server may not have,
+// and may come to have or lose at any time. While its definition does not exist the
+// source is one without objects that stays as fresh as others are.
+//
+// That the API server answers 404 proves nothing: so it does while it serves
+// another version, or has yet to learn of the definition from its peers. An empty
+// list in that place would empty the caches of clients.
 func OptionalSource[L runtime.Object](
 	list func(context.Context, metav1.ListOptions) (L, error),
 	watch func(context.Context, metav1.ListOptions) (watch.Interface, error),
 	absence Absence,
 ) cache.ListerWatcher {
 	o := &optional{source: Source(nil, list, watch).(cache.ListerWatcherWithContext), absence: absence}
-	return cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{ListWithContextFunc: o.list, WatchFuncWithContext: o.watch}, listOnly{})
+	o.ListWatch = &cache.ListWatch{ListWithContextFunc: o.list, WatchFuncWithContext: o.watch}
+	return o
 }
 
-// listOnly tells a reflector to begin with a list: it is the list that finds out
-// whether the resource is there.
-type listOnly struct{}
-
-func (listOnly) IsWatchListSemanticsUnSupported() bool { return true }
-
-// optional is the source of a resource that may be absent. Like every source it
-// serves one reflector, which calls it from one goroutine.
+// optional is the source of a resource that may be absent.
 type optional struct {
+	*cache.ListWatch
 	source  cache.ListerWatcherWithContext
 	absence Absence
-	// absent is what the last list has found.
-	absent bool
+	// absent is what the last list has found. unreadable says that it is not so any
+	// more, and that what is there could not be read.
+	absent, unreadable atomic.Bool
+}
+
+// IsWatchListSemanticsUnSupported has a reflector begin with a list: it is the list
+// that finds out whether the resource is there.
+func (o *optional) IsWatchListSemanticsUnSupported() bool { return true }
+
+// errUnreadable does not tell more: users are told of it.
+var errUnreadable = errors.New("it is defined, and cannot be read")
+
+// check returns an error while the source gave an empty list that is not true any more.
+func (o *optional) check() error {
+	if o.unreadable.Load() {
+		return errUnreadable
+	}
+	return nil
 }
 
 func (o *optional) list(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 	list, err := o.source.ListWithContext(ctx, options)
+	switch {
+	case err == nil:
+		o.absent.Store(false)
+		o.unreadable.Store(false)
+		return list, nil
 	// A resource that goes away between two pages is an error, and the list begins anew.
-	if apierrors.IsNotFound(err) && options.Continue == "" {
-		// The revision has to be older than the answer that nothing is there: what
-		// is created in between must not be taken for known.
-		revision, revisionErr := o.absence.Revision(ctx)
-		if revisionErr != nil {
-			return nil, revisionErr
-		}
-		if list, err = o.source.ListWithContext(ctx, options); apierrors.IsNotFound(err) {
-			o.absent = true
-			return o.absence.NewList(revision), nil
-		}
+	case options.Continue != "", !apierrors.IsNotFound(err) && !o.absent.Load():
+		return nil, err
 	}
-	if err == nil {
-		o.absent = false
+	definitions, definitionsErr := o.absence.Definitions.List(ctx, metav1.ListOptions{FieldSelector: o.selector()})
+	switch {
+	case definitionsErr != nil:
+		return nil, definitionsErr
+	case len(definitions.Items) > 0:
+		o.unreadable.Store(o.absent.Load())
+		return nil, err
 	}
-	return list, err
+	o.absent.Store(true)
+	o.unreadable.Store(false)
+	return o.absence.NewList(definitions.ResourceVersion), nil
+}
+
+// selector selects the definition by its name, which is how the right to read it
+// can be limited to this one.
+func (o *optional) selector() string {
+	return fields.OneTermEqualSelector(metav1.ObjectNameField, o.absence.Definition).String()
 }
 
 func (o *optional) watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-	if !o.absent {
+	if !o.absent.Load() {
 		return o.source.WatchWithContext(ctx, options)
+	}
+	options.FieldSelector = o.selector()
+	definitions, err := o.absence.Definitions.Watch(ctx, options)
+	if err != nil {
+		return nil, err
 	}
 	events := make(chan watch.Event)
 	w := watch.NewProxyWatcher(events)
-	go o.awaitPresence(ctx, events, w.StopChan())
+	go o.followAbsence(definitions, events, w.StopChan())
 	return w, nil
 }
 
-// awaitPresence sends bookmarks while the resource is absent, and an error, upon
-// which the reflector lists, when it is there. A watch from the last bookmark on
-// would not do: an API server that learns of the resource later than another one
-// says 404 when the other one has stored objects already.
-func (o *optional) awaitPresence(ctx context.Context, events chan<- watch.Event, stopped <-chan struct{}) {
+// followAbsence hands on what a watch of the definition says of the resource.
+func (o *optional) followAbsence(definitions watch.Interface, events chan<- watch.Event, stopped <-chan struct{}) {
 	defer close(events)
-	ticker := o.absence.Clock.NewTicker(probePeriod)
-	defer ticker.Stop()
+	defer definitions.Stop()
 	for {
-		event, err := o.probe(ctx)
-		if err != nil {
-			klog.FromContext(ctx).V(2).Info("Could not ask whether an optional resource is there", "err", err)
-		} else {
+		select {
+		case event, open := <-definitions.ResultChan():
+			if !open {
+				return
+			}
 			select {
-			case events <- event:
+			case events <- o.translate(event):
 			case <-stopped:
 				return
 			}
-		}
-		select {
-		case <-ticker.C():
 		case <-stopped:
-			return
-		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// probe returns a bookmark if the resource is absent, an error event if it is there.
-func (o *optional) probe(ctx context.Context) (watch.Event, error) {
-	revision, err := o.absence.Revision(ctx)
-	if err != nil {
-		return watch.Event{}, err
+// translate returns an error, upon which a reflector lists, for a definition that
+// is there.
+func (o *optional) translate(event watch.Event) watch.Event {
+	switch event.Type {
+	case watch.Error:
+		return event
+	case watch.Bookmark:
+		if definition, ok := event.Object.(metav1.Object); ok {
+			event.Object = o.absence.NewBookmark(definition.GetResourceVersion())
+			return event
+		}
 	}
-	switch _, err := o.source.ListWithContext(ctx, metav1.ListOptions{Limit: 1}); {
-	case apierrors.IsNotFound(err):
-		return watch.Event{Type: watch.Bookmark, Object: o.absence.NewBookmark(revision)}, nil
-	case err != nil:
-		return watch.Event{}, err
-	default:
-		expired := apierrors.NewResourceExpired("the resource is there: list it")
-		return watch.Event{Type: watch.Error, Object: &expired.ErrStatus}, nil
-	}
+	expired := apierrors.NewResourceExpired("the resource is defined: list it")
+	return watch.Event{Type: watch.Error, Object: &expired.ErrStatus}
 }
