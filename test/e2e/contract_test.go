@@ -5,7 +5,8 @@ package e2e
 
 import (
 	"encoding/base64"
-	"io"
+	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -14,83 +15,21 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
-	corev1 "k8s.io/api/core/v1"
+	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
-	"sigs.k8s.io/yaml"
-
-	"tenancy.capsule.io/apis/tenancy/v1alpha1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 const (
 	viewPath   = "/apis/tenancy.capsule.io/v1alpha1/tenantnamespaces"
 	nativePath = "/api/v1/namespaces"
-	// readOnlyPath is a native resource with the verbs of a view.
-	readOnlyPath = "/api/v1/componentstatuses"
 
+	protobuf      = runtime.ContentTypeProtobuf
 	tableAccept   = "application/json;as=Table;v=v1;g=meta.k8s.io"
 	partialAccept = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
 	partialsList  = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 )
-
-// answer is what a client gets.
-type answer struct {
-	Code        int
-	ContentType string
-	Body        []byte
-}
-
-// ask sends a request as the user of the config.
-func ask(t *testing.T, config *rest.Config, method, target, accept, body string) answer {
-	t.Helper()
-	client, err := rest.HTTPClientFor(config)
-	require.NoError(t, err)
-	var content io.Reader
-	if body != "" {
-		content = strings.NewReader(body)
-	}
-	req, err := http.NewRequestWithContext(t.Context(), method, config.Host+target, content)
-	require.NoError(t, err)
-	if accept != "" {
-		req.Header.Set("Accept", accept)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	response, err := client.Do(req)
-	require.NoError(t, err)
-	defer response.Body.Close()
-	data, err := io.ReadAll(response.Body)
-	require.NoError(t, err)
-	return answer{Code: response.StatusCode, ContentType: response.Header.Get("Content-Type"), Body: data}
-}
-
-// failure is the part of a failed answer that has to be the native one.
-type failure struct {
-	Code        int
-	ContentType string
-	Status      metav1.Status
-}
-
-// failureOf reads an error and puts the native name where the view's is.
-func failureOf(t *testing.T, a answer, resource string) failure {
-	t.Helper()
-	var status metav1.Status
-	require.NoError(t, yaml.Unmarshal(a.Body, &status), "not a Status: %s", a.Body)
-	require.Equal(t, "Status", status.Kind, "%s", a.Body)
-	native := func(s string) string {
-		s = strings.ReplaceAll(s, v1alpha1.Resource("tenantnamespaces").String(), resource)
-		// One message names a Go type; the API server's is an internal one.
-		s = strings.ReplaceAll(s, "*v1alpha1.TenantNamespace", "*core.Namespace")
-		return strings.ReplaceAll(s, "tenantnamespaces", resource)
-	}
-	status.Message = native(status.Message)
-	if status.Details != nil {
-		status.Details.Kind = native(status.Details.Kind)
-		if status.Details.Group == v1alpha1.GroupName {
-			status.Details.Group = ""
-		}
-	}
-	return failure{Code: a.Code, ContentType: a.ContentType, Status: status}
-}
 
 func query(pairs ...string) string {
 	values := url.Values{}
@@ -108,9 +47,11 @@ func TestFailuresAreNative(t *testing.T) {
 	t.Parallel()
 	tests := map[string]string{
 		"unknown field":                 query("fieldSelector", "spec.bogus=1"),
+		"unknown field, not":            query("fieldSelector", "metadata.name=a,spec.bogus!=1"),
 		"field of namespaced kinds":     query("fieldSelector", "metadata.namespace=a"),
 		"malformed field selector":      query("fieldSelector", "metadata.name"),
 		"malformed label selector":      query("labelSelector", "a in b"),
+		"malformed label":               query("labelSelector", "a=-"),
 		"continue is no base64":         query("continue", "%%%"),
 		"continue is no JSON":           query("continue", token("nonsense")),
 		"continue of another version":   query("continue", token(`{"v":"meta.k8s.io/v2","rv":1,"start":"a"}`)),
@@ -130,33 +71,24 @@ func TestFailuresAreNative(t *testing.T) {
 		"initial events without watch":  query("sendInitialEvents", "true"),
 		"absent":                        "/absent",
 		"absent, not a name":            "/NOT_A_NAME",
-		"get at no number":              "/default" + query("resourceVersion", "abc"),
-		"get of another's name":         "/default" + query("fieldSelector", "metadata.name=kube-system") + "&watch=0",
+		"get at no number":              "/failures" + query("resourceVersion", "abc"),
+		"get of another's name":         "/failures" + query("fieldSelector", "metadata.name=others") + "&watch=0",
+		"subresource":                   "/failures/bogus",
 	}
-	compareFailures(t, tests, map[string]string{"json": "", "yaml": "application/yaml", "table": tableAccept, "partial": partialAccept, "partials": partialsList, "unknown": "application/xml"})
-}
-
-// compareFailures asks the view, and the native resource, for every target in
-// every format, and compares what is wrong.
-func compareFailures(t *testing.T, targets, formats map[string]string) {
-	t.Helper()
-	config := system.AdminConfig(t)
-	for name, target := range targets {
-		for format, accept := range formats {
-			t.Run(name+"/"+format, func(t *testing.T) {
-				t.Parallel()
-				want := ask(t, config, http.MethodGet, nativePath+target, accept, "")
-				got := ask(t, config, http.MethodGet, viewPath+target, accept, "")
-				if want.Code == http.StatusOK {
-					require.Equal(t, http.StatusOK, got.Code, "%s", got.Body)
-					return
-				}
-				if diff := cmp.Diff(failureOf(t, want, "namespaces"), failureOf(t, got, "namespaces")); diff != "" {
-					t.Errorf("(-native +view):\n%s", diff)
-				}
-			})
+	forEveryKind(t, func(t *testing.T, k kind) {
+		// The formats of failures are the same for every kind.
+		formats := map[string]string{"json": ""}
+		if k.native.Resource == "namespaces" {
+			formats = map[string]string{"json": "", "yaml": "application/yaml", "table": tableAccept, "partial": partialAccept, "partials": partialsList, "unknown": "application/xml"}
 		}
-	}
+		k.await(t, k.create(t, k.object("failures", nil)))
+		tests := maps.Clone(tests)
+		if k.custom {
+			// Natively the object is named: any path is one of custom resources.
+			delete(tests, "subresource")
+		}
+		k.compareFailures(t, tests, formats)
+	})
 }
 
 // TestFutureRevisionsAreNative holds that a revision that is yet to come is
@@ -165,15 +97,37 @@ func compareFailures(t *testing.T, targets, formats map[string]string) {
 func TestFutureRevisionsAreNative(t *testing.T) {
 	t.Parallel()
 	config := system.AdminConfig(t)
-	for name, target := range map[string]string{
-		"list not older": query("resourceVersion", "999999999", "resourceVersionMatch", "NotOlderThan"),
-		"list":           query("resourceVersion", "999999999"),
-		"get":            "/default" + query("resourceVersion", "999999999"),
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			want := failureOf(t, ask(t, config, http.MethodGet, nativePath+target, "", ""), "namespaces")
-			got := failureOf(t, ask(t, config, http.MethodGet, viewPath+target, "", ""), "namespaces")
+	type question struct {
+		kind
+		target       string
+		native, view answer
+	}
+	var questions []*question
+	for _, k := range kinds() {
+		k.await(t, k.create(t, k.object("future", nil)))
+		for _, target := range []string{
+			query("resourceVersion", "999999999", "resourceVersionMatch", "NotOlderThan"),
+			query("resourceVersion", "999999999", "resourceVersionMatch", "Exact"),
+			query("resourceVersion", "999999999"),
+			"/future" + query("resourceVersion", "999999999"),
+		} {
+			questions = append(questions, &question{kind: k, target: target})
+		}
+	}
+	// Each answer takes three seconds: all are asked at once.
+	group, ctx := errgroup.WithContext(t.Context())
+	for _, q := range questions {
+		for path, a := range map[string]*answer{q.nativePath(): &q.native, q.viewPath(): &q.view} {
+			group.Go(func() (err error) {
+				*a, err = trySend(ctx, config, http.MethodGet, path+q.target, "", "", nil)
+				return err
+			})
+		}
+	}
+	require.NoError(t, group.Wait())
+	for _, q := range questions {
+		t.Run(q.String()+q.target, func(t *testing.T) {
+			want, got := q.failureOf(t, q.native), q.failureOf(t, q.view)
 			require.Equal(t, http.StatusGatewayTimeout, want.Code)
 			want.Status.Message, _, _ = strings.Cut(want.Status.Message, ", current:")
 			got.Status.Message, _, _ = strings.Cut(got.Status.Message, ", current:")
@@ -189,20 +143,23 @@ func TestFutureRevisionsAreNative(t *testing.T) {
 func TestForgottenRevisionsAreGone(t *testing.T) {
 	t.Parallel()
 	config := system.AdminConfig(t)
-	got := ask(t, config, http.MethodGet, viewPath+query("resourceVersion", "1", "resourceVersionMatch", "Exact"), "", "")
-	require.Equal(t, http.StatusGone, got.Code)
-	require.Equal(t, metav1.StatusReasonExpired, failureOf(t, got, "namespaces").Status.Reason)
+	forEveryKind(t, func(t *testing.T, k kind) {
+		k.await(t, k.create(t, k.object("forgotten", nil)))
+		got := ask(t, config, http.MethodGet, k.viewPath()+query("resourceVersion", "1", "resourceVersionMatch", "Exact"), "", "")
+		require.Equal(t, http.StatusGone, got.Code)
+		require.Equal(t, metav1.StatusReasonExpired, k.failureOf(t, got).Status.Reason)
 
-	got = ask(t, config, http.MethodGet, viewPath+query("continue", token(`{"v":"meta.k8s.io/v1","rv":1,"start":"kube-"}`)), "", "")
-	status := failureOf(t, got, "namespaces").Status
-	require.Equal(t, metav1.StatusReasonExpired, status.Reason)
-	require.NotEmpty(t, status.Continue)
-	got = ask(t, config, http.MethodGet, viewPath+query("continue", status.Continue), "", "")
-	require.Equal(t, http.StatusOK, got.Code, "%s", got.Body)
-	var list v1alpha1.TenantNamespaceList
-	require.NoError(t, yaml.Unmarshal(got.Body, &list))
-	require.NotEmpty(t, list.Items)
-	require.GreaterOrEqual(t, list.Items[0].Name, "kube-")
+		got = ask(t, config, http.MethodGet, k.viewPath()+query("continue", token(`{"v":"meta.k8s.io/v1","rv":1,"start":"forgot"}`)), "", "")
+		status := k.failureOf(t, got).Status
+		require.Equal(t, metav1.StatusReasonExpired, status.Reason)
+		require.NotEmpty(t, status.Continue)
+		got = ask(t, config, http.MethodGet, k.viewPath()+query("continue", status.Continue), "", "")
+		require.Equal(t, http.StatusOK, got.Code, "%s", got.Body)
+		var list metav1.PartialObjectMetadataList
+		require.NoError(t, json.Unmarshal(got.Body, &list))
+		require.NotEmpty(t, list.Items)
+		require.GreaterOrEqual(t, list.Items[0].Name, "forgot")
+	})
 }
 
 // TestWritesAreRefused compares every verb that a view does not have with a native
@@ -210,45 +167,51 @@ func TestForgottenRevisionsAreGone(t *testing.T) {
 func TestWritesAreRefused(t *testing.T) {
 	t.Parallel()
 	config := system.AdminConfig(t)
-	for name, request := range map[string]struct{ method, target, body string }{
-		"create":            {http.MethodPost, "", "{}"},
-		"update":            {http.MethodPut, "/default", "{}"},
-		"patch":             {http.MethodPatch, "/default", "{}"},
-		"delete":            {http.MethodDelete, "/default", ""},
-		"delete collection": {http.MethodDelete, "", ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			want := failureOf(t, ask(t, config, request.method, readOnlyPath+request.target, "", request.body), "componentstatuses")
-			got := failureOf(t, ask(t, config, request.method, viewPath+request.target, "", request.body), "componentstatuses")
-			require.Equal(t, http.StatusMethodNotAllowed, want.Code)
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("(-native +view):\n%s", diff)
-			}
-		})
-	}
+	forEveryKind(t, func(t *testing.T, k kind) {
+		k.native = schema.GroupVersionResource{Version: "v1", Resource: "componentstatuses"}
+		for name, request := range map[string]struct{ method, target, body string }{
+			"create":            {http.MethodPost, "", "{}"},
+			"update":            {http.MethodPut, "/default", "{}"},
+			"patch":             {http.MethodPatch, "/default", "{}"},
+			"delete":            {http.MethodDelete, "/default", ""},
+			"delete collection": {http.MethodDelete, "", ""},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				want := k.failureOf(t, ask(t, config, request.method, k.nativePath()+request.target, "", request.body))
+				got := k.failureOf(t, ask(t, config, request.method, k.viewPath()+request.target, "", request.body))
+				require.Equal(t, http.StatusMethodNotAllowed, want.Code)
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("(-native +view):\n%s", diff)
+				}
+			})
+		}
+	})
 }
 
-// TestHiddenIsAbsent compares, byte by byte, the answers for a name before a
-// namespace of that name exists and while one exists that the user may not get.
+// TestHiddenIsAbsent compares, byte by byte, the answers for a name before an
+// object of that name exists and while one exists that the user may not get.
 func TestHiddenIsAbsent(t *testing.T) {
 	t.Parallel()
 	const name = "hidden-or-absent"
 	mallory := system.Config(t, "mallory")
-	for format, accept := range map[string]string{"json": "", "yaml": "application/yaml", "table": tableAccept, "partial": partialAccept, "protobuf": "application/vnd.kubernetes.protobuf"} {
-		t.Run(format, func(t *testing.T) {
-			name := name + "-" + format
-			absent := ask(t, mallory, http.MethodGet, viewPath+"/"+name, accept, "")
-			createNamespace(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
-			eventuallyVisible(t, name)
-			hidden := ask(t, mallory, http.MethodGet, viewPath+"/"+name, accept, "")
-			require.Equal(t, http.StatusNotFound, hidden.Code)
-			if diff := cmp.Diff(absent, hidden); diff != "" {
-				t.Errorf("(-absent +hidden):\n%s", diff)
+	forEveryKind(t, func(t *testing.T, k kind) {
+		formats := []string{"", "application/yaml", tableAccept, partialAccept, protobuf}
+		read := func() (answers []answer) {
+			for _, accept := range formats {
+				answers = append(answers, ask(t, mallory, http.MethodGet, k.viewPath()+"/"+name, accept, ""))
 			}
-			selected := ask(t, mallory, http.MethodGet, viewPath+query("fieldSelector", "metadata.name="+name, "limit", "1"), "", "")
-			require.NotContains(t, string(selected.Body), name)
-			require.NotContains(t, string(selected.Body), "remainingItemCount")
-		})
-	}
+			return answers
+		}
+		absent := read()
+		k.await(t, k.create(t, k.object(name, nil)))
+		hidden := read()
+		if diff := cmp.Diff(absent, hidden); diff != "" {
+			t.Errorf("(-absent +hidden):\n%s", diff)
+		}
+		require.Equal(t, http.StatusNotFound, hidden[0].Code)
+		selected := ask(t, mallory, http.MethodGet, k.viewPath()+query("fieldSelector", "metadata.name="+name, "limit", "1"), "", "")
+		require.NotContains(t, string(selected.Body), name)
+		require.NotContains(t, string(selected.Body), "remainingItemCount")
+	})
 }

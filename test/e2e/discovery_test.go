@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"regexp"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -34,43 +36,70 @@ func TestDiscovery(t *testing.T) {
 			got = list.APIResources
 		}
 	}
-	want := []metav1.APIResource{{
-		Name: "tenantnamespaces", SingularName: "tenantnamespace", Kind: "TenantNamespace",
-		ShortNames: []string{"tns"}, Categories: []string{"tenancy"},
-		Verbs: metav1.Verbs{"get", "list", "watch"},
-	}}
+	var want []metav1.APIResource
+	for _, k := range kinds() {
+		want = append(want, metav1.APIResource{
+			Name: k.view.Resource, SingularName: k.singular, Kind: k.viewKind,
+			ShortNames: []string{k.short}, Categories: []string{"tenancy"},
+			Verbs: metav1.Verbs{"get", "list", "watch"},
+		})
+	}
+	byName := func(a, b metav1.APIResource) int { return strings.Compare(a.Name, b.Name) }
+	slices.SortFunc(want, byName)
+	slices.SortFunc(got, byName)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
 // TestClusterOpenAPI holds that the API server's merged document names each
-// GroupVersionKind once, and no definition twice, with ours among them. What is not
-// ours and differs between the releases that the two servers are built from, as the
-// comment of RawExtension does, cannot but be kept twice.
+// GroupVersionKind once, with ours among them. What is not ours and differs between
+// the releases that the two servers are built from, if only in a comment, cannot
+// but be kept twice: ours alone may refer to the copy.
 func TestClusterOpenAPI(t *testing.T) {
 	t.Parallel()
 	got := ask(t, system.AdminConfig(t), http.MethodGet, "/openapi/v2", "application/json", "")
 	require.Equal(t, http.StatusOK, got.Code)
 	var document struct {
-		Definitions map[string]struct {
-			Kinds []metav1.GroupVersionKind `json:"x-kubernetes-group-version-kind"`
-		} `json:"definitions"`
+		Definitions map[string]json.RawMessage `json:"definitions"`
 	}
 	require.NoError(t, json.Unmarshal(got.Body, &document))
 	definitions := map[metav1.GroupVersionKind]string{}
-	for name, definition := range document.Definitions {
-		if regexp.MustCompile(`_v\d+$`).MatchString(name) {
-			require.Regexp(t, `^io\.k8s\.apimachinery\.pkg\.(runtime\.RawExtension|apis\.meta\.v1\.WatchEvent)_v2$`, name, "a definition that differs between servers is kept twice")
-			require.Empty(t, definition.Kinds, name)
+	isCopy := regexp.MustCompile(`_v\d+$`).MatchString
+	reference := regexp.MustCompile(`"#/definitions/([^"]+)"`)
+	var copies []string
+	for name, data := range document.Definitions {
+		var definition struct {
+			Kinds []metav1.GroupVersionKind `json:"x-kubernetes-group-version-kind"`
 		}
+		require.NoError(t, json.Unmarshal(data, &definition))
 		for _, kind := range definition.Kinds {
 			require.NotContains(t, definitions, kind, "%s and %s", name, definitions[kind])
 			definitions[kind] = name
 		}
+		if isCopy(name) {
+			copies = append(copies, name)
+			require.Regexp(t, `^io\.k8s\.`, name)
+			require.Empty(t, definition.Kinds, name)
+			continue
+		}
+		if strings.HasPrefix(name, "io.capsule.tenancy.") {
+			continue
+		}
+		for _, match := range reference.FindAllSubmatch(data, -1) {
+			require.False(t, isCopy(string(match[1])), "%s refers to %s", name, match[1])
+		}
 	}
-	require.Contains(t, definitions, metav1.GroupVersionKind{Group: v1alpha1.GroupName, Version: "v1alpha1", Kind: "TenantNamespace"})
-	require.Contains(t, definitions, metav1.GroupVersionKind{Group: v1alpha1.GroupName, Version: "v1alpha1", Kind: "TenantNamespaceList"})
+	slices.Sort(copies)
+	t.Logf("%d definitions, of which kept twice: %q", len(document.Definitions), copies)
+	for _, k := range kinds() {
+		for _, kind := range []string{k.viewKind, k.viewKind + "List"} {
+			require.Contains(t, definitions, metav1.GroupVersionKind{Group: v1alpha1.GroupName, Version: "v1alpha1", Kind: kind})
+		}
+		if !k.custom {
+			require.Contains(t, definitions, metav1.GroupVersionKind{Group: k.native.Group, Version: k.native.Version, Kind: k.nativeKind})
+		}
+	}
 }
 
 // TestApplyOfNativeKinds holds that server-side apply, which builds its types from
@@ -87,6 +116,40 @@ func TestApplyOfNativeKinds(t *testing.T) {
 	applied, err := client.CoreV1().ConfigMaps(metav1.NamespaceDefault).Apply(t.Context(), configMap, metav1.ApplyOptions{FieldManager: "one"})
 	require.NoError(t, err)
 	require.Equal(t, map[string]string{"a": "b"}, applied.Data)
+	forEveryKind(t, func(t *testing.T, k kind) {
+		const name = "apply-native-kind"
+		client := k.client(t)
+		// A label goes that its manager applies no more; the other's stays.
+		k.create(t, k.object(name, map[string]string{"a": "b"}))
+		object := k.object(name, map[string]string{"c": "d"})
+		_, err := client.Apply(t.Context(), name, object, metav1.ApplyOptions{FieldManager: "one", Force: true})
+		require.NoError(t, err)
+		object.SetLabels(nil)
+		applied, err := client.Apply(t.Context(), name, object, metav1.ApplyOptions{FieldManager: "one"})
+		require.NoError(t, err)
+		require.Contains(t, applied.GetLabels(), "a")
+		require.NotContains(t, applied.GetLabels(), "c")
+		if k.native.Resource == "nodes" {
+			applyNode(t, name)
+		}
+	})
+}
+
+// applyNode holds that conditions are merged by their type, and that fields of the
+// spec have owners.
+func applyNode(t *testing.T, name string) {
+	t.Helper()
+	nodes := system.Admin(t).CoreV1().Nodes()
+	for manager, condition := range map[string]corev1.NodeConditionType{"one": corev1.NodeReady, "two": corev1.NodeMemoryPressure} {
+		status := applycorev1.NodeStatus().WithConditions(applycorev1.NodeCondition().WithType(condition).WithStatus(corev1.ConditionTrue))
+		_, err := nodes.ApplyStatus(t.Context(), applycorev1.Node(name).WithStatus(status), metav1.ApplyOptions{FieldManager: manager})
+		require.NoError(t, err)
+	}
+	applied, err := nodes.Apply(t.Context(), applycorev1.Node(name).WithSpec(applycorev1.NodeSpec().WithProviderID("example://a")), metav1.ApplyOptions{FieldManager: "one"})
+	require.NoError(t, err)
+	require.Len(t, applied.Status.Conditions, 2)
+	_, err = nodes.Apply(t.Context(), applycorev1.Node(name).WithSpec(applycorev1.NodeSpec().WithProviderID("example://b")), metav1.ApplyOptions{FieldManager: "two"})
+	require.True(t, apierrors.IsConflict(err), "%v", err)
 }
 
 // TestDirectAccess asks the server itself, past the API server.

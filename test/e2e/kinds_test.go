@@ -6,12 +6,14 @@ package e2e
 import (
 	"context"
 	"net/http"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 
@@ -79,6 +81,15 @@ func kinds() []kind {
 	}
 }
 
+// kindOf returns the kind of a native resource.
+func kindOf(t *testing.T, native string) kind {
+	t.Helper()
+	all := kinds()
+	i := slices.IndexFunc(all, func(k kind) bool { return k.native.Resource == native })
+	require.GreaterOrEqual(t, i, 0, native)
+	return all[i]
+}
+
 func (k kind) String() string { return k.native.Resource }
 
 func (k kind) viewPath() string   { return pathOf(k.view) }
@@ -99,7 +110,7 @@ func forEveryKind(t *testing.T, test func(*testing.T, kind)) {
 	}
 }
 
-// clientOf returns the administrator's client of the native resource.
+// client returns the administrator's client of the native resource.
 func (k kind) client(t *testing.T) dynamic.ResourceInterface {
 	t.Helper()
 	client, err := dynamic.NewForConfig(system.AdminConfig(t))
@@ -109,11 +120,10 @@ func (k kind) client(t *testing.T) dynamic.ResourceInterface {
 
 // object returns a native object that can be created.
 func (k kind) object(name string, labels map[string]string) *unstructured.Unstructured {
-	object := &unstructured.Unstructured{Object: map[string]any{}}
-	for field, value := range k.content {
-		object.Object[field] = value
+	object := &unstructured.Unstructured{Object: runtime.DeepCopyJSON(k.content)}
+	if object.Object == nil {
+		object.Object = map[string]any{}
 	}
-	object = object.DeepCopy()
 	object.SetGroupVersionKind(k.native.GroupVersion().WithKind(k.nativeKind))
 	object.SetName(name)
 	object.SetLabels(labels)
