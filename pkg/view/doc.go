@@ -36,7 +36,8 @@
 //     snapshots never fall, but for an API server that was restored from a backup.
 //   - Objects and access are never changed once they are in the log. Readers get
 //     the stored pointers and must copy what they change; watches hand out copies
-//     of the root.
+//     of the root, or, where several are told of one object, what gives a copy to
+//     each encoder (shared.go).
 //   - A list costs what its reader may see, not what the resource holds; an entry
 //     concerns those who may see its object, or whose access it changes, and nobody
 //     else.

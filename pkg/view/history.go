@@ -47,7 +47,7 @@ func (c Change[P]) revision() uint64 {
 }
 
 // Entry is a change of an object, or of all that a relist found to differ, or of
-// the access to objects, or of the revision alone. It is immutable.
+// the access to objects, or of the revision alone. It is immutable, but for sharing.
 type Entry[P Object, S comparable] struct {
 	// Sequence numbers the entries of a view without gaps.
 	Sequence uint64
@@ -72,6 +72,8 @@ type Entry[P Object, S comparable] struct {
 
 	// snapshot is the content after the entry.
 	snapshot *snapshot[P]
+	// sharing is for the watches that are told of the object, if the entry is of one.
+	sharing sharing[P]
 }
 
 // ofAccess reports whether the entry is a change of access.

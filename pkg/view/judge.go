@@ -38,6 +38,9 @@ func (w *watcher[P, S]) apply(ctx context.Context, e *Entry[P, S]) bool {
 		r.deletedAt, r.cause = e.ResourceVersion, metrics.CausedByAccess
 		ok = w.applyAccess(ctx, e, r)
 	} else {
+		if len(e.Changes) == 1 {
+			r.sharing = &e.sharing
+		}
 		ok = w.applyObjects(ctx, e, r)
 	}
 	w.position = e.snapshot.mark
@@ -167,12 +170,14 @@ type reason[P Object] struct {
 	// unsure says that the client may hold what this replica did not tell it.
 	unsure bool
 	cause  metrics.EventCause
+	// sharing is nil for what is told to one client alone.
+	sharing *sharing[P]
 }
 
 // show tells the client of an object, unless the client may not get it any more:
 // the entry that says so is on its way.
 func (w *watcher[P, S]) show(ctx context.Context, element *Element[P], added bool, r reason[P]) bool {
-	event := watch.Event{Type: watch.Modified, Object: w.view.kind.ShallowCopy(element.Object)}
+	event := watch.Event{Type: watch.Modified, Object: r.sharing.objectFor(element.Object, w.view.kind.ShallowCopy)}
 	_, absent := w.absent[element.Name]
 	if added || absent {
 		event.Type = watch.Added

@@ -155,12 +155,41 @@ func (s *podStorage) Watch(ctx context.Context, key string, o storage.ListOption
 	if err != nil {
 		return nil, err
 	}
-	return s.view.Watch(ctx, upstreamReader, WatchOptions{
+	w, err := s.view.Watch(ctx, upstreamReader, WatchOptions{
 		ResourceVersion:   o.ResourceVersion,
 		Selection:         selection,
 		SendInitialEvents: o.SendInitialEvents,
 		AllowBookmarks:    o.Predicate.AllowWatchBookmarks,
 	})
+	if err != nil {
+		return nil, err
+	}
+	events := make(chan watch.Event)
+	pods := watch.NewProxyWatcher(events)
+	go unshareEvents(w, events, pods.StopChan())
+	return pods, nil
+}
+
+// unshareEvents hands on the events of a watch, each with a pod of its own: the
+// suite unwraps an object once, and a pod that watches share is wrapped twice.
+func unshareEvents(w watch.Interface, events chan<- watch.Event, stopped <-chan struct{}) {
+	defer close(events)
+	defer w.Stop()
+	for {
+		select {
+		case event, open := <-w.ResultChan():
+			if !open {
+				return
+			}
+			select {
+			case events <- unshared(event):
+			case <-stopped:
+				return
+			}
+		case <-stopped:
+			return
+		}
+	}
 }
 
 func (s *podStorage) GetList(ctx context.Context, key string, o storage.ListOptions, out runtime.Object) error {

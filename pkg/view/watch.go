@@ -113,6 +113,7 @@ func (v *View[P, S]) dispatchLocked(e *Entry[P, S], audience iter.Seq[S]) {
 			if w.offered > e.Sequence {
 				continue
 			}
+			e.sharing.watches.Add(1)
 			if w.offered = e.Sequence + 1; !w.offer(e) {
 				v.endLocked(w, metrics.EndedBySlowness, nil)
 			}

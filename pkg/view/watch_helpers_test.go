@@ -17,6 +17,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/utils/clock"
 )
@@ -117,7 +118,7 @@ func (c *bubbleClient) next() (watch.Event, bool) {
 	synctest.Wait()
 	select {
 	case event, ok := <-c.ResultChan():
-		return event, ok
+		return unshared(event), ok
 	default:
 		return watch.Event{}, false
 	}
@@ -140,8 +141,17 @@ func (c *bubbleClient) read() []string {
 	}
 }
 
+// unshared returns the event with an object of its own, as an encoder sees it.
+func unshared(event watch.Event) watch.Event {
+	if o, ok := event.Object.(runtime.CacheableObject); ok {
+		event.Object = o.GetObject()
+	}
+	return event
+}
+
 // bubbleText returns what tells an event from others.
 func bubbleText(event watch.Event) string {
+	event = unshared(event)
 	switch o := event.Object.(type) {
 	case *metav1.Status:
 		return fmt.Sprintf("%s %d %s", event.Type, o.Code, o.Reason)

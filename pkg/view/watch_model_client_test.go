@@ -166,7 +166,7 @@ func (c *watchClient) receive() bool {
 			c.disconnect()
 			return false
 		}
-		c.take(event)
+		c.take(unshared(event))
 		return true
 	default:
 		return false
