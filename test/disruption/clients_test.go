@@ -4,25 +4,17 @@
 package disruption
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
-	"io"
-	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	ctrlcache "sigs.k8s.io/controller-runtime/pkg/cache"
@@ -38,37 +30,35 @@ type selection struct{ label, field string }
 
 func (s selection) tweak(o *metav1.ListOptions) { o.LabelSelector, o.FieldSelector = s.label, s.field }
 
-// matches judges a native object as the API server would.
-func (s selection) matches(t *testing.T, namespace *corev1.Namespace) bool {
+// matches judges an object as the API server would.
+func (s selection) matches(t *testing.T, of *resource, o object) bool {
 	t.Helper()
 	byLabel, err := labels.Parse(s.label)
 	require.NoError(t, err)
 	byField, err := fields.ParseSelector(s.field)
 	require.NoError(t, err)
-	return byLabel.Matches(labels.Set(namespace.Labels)) && byField.Matches(fields.Set{
-		"metadata.name": namespace.Name, "status.phase": string(namespace.Status.Phase),
-	})
+	set := of.fields(o)
+	set["metadata.name"] = o.GetName()
+	return byLabel.Matches(labels.Set(o.GetLabels())) && byField.Matches(set)
 }
 
-// namespaces are, by name, the namespaces that a client holds.
-type namespaces map[string]*corev1.Namespace
-
-// client is a program of a user that follows the view.
+// client is a program of a user that follows a view.
 type client struct {
 	name string
+	of   *resource
 	user identity
 	selection
 	record *record
-	held   func() namespaces
-	// namesOnly is whether the client knows of a namespace its name and no more.
+	held   func() objects
+	// namesOnly is whether the client knows of an object its name and no more.
 	namesOnly bool
 }
 
-// kind is a way to follow the view. It makes a client's cache run until the test
-// is over, and returns what it holds.
+// kind is a way to follow a view. It makes a client's cache run until the test is
+// over, and returns what it holds.
 type kind struct {
 	name  string
-	start func(*testing.T, *rest.Config, selection, *record) func() namespaces
+	start func(*testing.T, *resource, *rest.Config, selection) func() objects
 	// streams is whether initial events are asked for as a watch.
 	streams bool
 }
@@ -77,11 +67,11 @@ var (
 	// informer is the generated informer: what client-go does today.
 	informer = kind{name: "informer", start: startInformer, streams: true}
 	// protobufInformer is the same in the other encoding.
-	protobufInformer = kind{name: "protobuf", streams: true, start: func(t *testing.T, config *rest.Config, s selection, r *record) func() namespaces {
+	protobufInformer = kind{name: "protobuf", streams: true, start: func(t *testing.T, of *resource, config *rest.Config, s selection) func() objects {
 		t.Helper()
 		config.ContentType = runtime.ContentTypeProtobuf
 		config.AcceptContentTypes = runtime.ContentTypeProtobuf
-		return startInformer(t, config, s, r)
+		return startInformer(t, of, config, s)
 	}}
 	// listInformer lists and watches, as client-go did before WatchList.
 	listInformer = kind{name: "list-informer", start: startListInformer}
@@ -89,13 +79,14 @@ var (
 	controllerRuntime = kind{name: "controller-runtime", start: startControllerRuntime, streams: true}
 )
 
-func startInformer(t *testing.T, config *rest.Config, s selection, _ *record) func() namespaces {
+func startInformer(t *testing.T, of *resource, config *rest.Config, s selection) func() objects {
 	t.Helper()
 	client, err := tenancy.NewForConfig(config)
 	require.NoError(t, err)
 	factory := externalversions.NewSharedInformerFactoryWithOptions(client, 0, externalversions.WithTweakListOptions(s.tweak))
-	shared := factory.Tenancy().V1alpha1().TenantNamespaces().Informer()
-	return runInformer(t, shared)
+	generic, err := factory.ForResource(of.view)
+	require.NoError(t, err)
+	return runInformer(t, generic.Informer())
 }
 
 // withoutWatchList is a client whose informers list and watch.
@@ -104,43 +95,36 @@ type withoutWatchList struct{}
 // IsWatchListSemanticsUnSupported is what client-go asks clients.
 func (withoutWatchList) IsWatchListSemanticsUnSupported() bool { return true }
 
-func startListInformer(t *testing.T, config *rest.Config, s selection, _ *record) func() namespaces {
+func startListInformer(t *testing.T, of *resource, config *rest.Config, s selection) func() objects {
 	t.Helper()
 	client, err := tenancy.NewForConfig(config)
 	require.NoError(t, err)
-	view := client.TenancyV1alpha1().TenantNamespaces()
-	return runInformer(t, cache.NewSharedIndexInformer(cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			s.tweak(&o)
-			return view.List(ctx, o)
-		},
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			s.tweak(&o)
-			return view.Watch(ctx, o)
-		},
-	}, withoutWatchList{}), &v1alpha1.TenantNamespace{}, 0, cache.Indexers{}))
+	view := cache.NewFilteredListWatchFromClient(client.TenancyV1alpha1().RESTClient(), of.view.Resource, metav1.NamespaceNone, s.tweak)
+	return runInformer(t, cache.NewSharedIndexInformer(
+		cache.ToListWatcherWithWatchListSemantics(view, withoutWatchList{}), of.new(), 0, cache.Indexers{}))
 }
 
-func runInformer(t *testing.T, shared cache.SharedIndexInformer) func() namespaces {
+func runInformer(t *testing.T, shared cache.SharedIndexInformer) func() objects {
 	t.Helper()
 	background(t, shared.RunWithContext)
-	return func() namespaces {
-		held := namespaces{}
-		for _, object := range shared.GetStore().List() {
-			held.put(object.(*v1alpha1.TenantNamespace))
+	return func() objects {
+		held := objects{}
+		for _, o := range shared.GetStore().List() {
+			held.put(o.(object))
 		}
 		return held
 	}
 }
 
-func startControllerRuntime(t *testing.T, config *rest.Config, s selection, _ *record) func() namespaces {
+func startControllerRuntime(t *testing.T, of *resource, config *rest.Config, s selection) func() objects {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	require.NoError(t, v1alpha1.AddToScheme(scheme))
+	kinds, _, err := scheme.ObjectKinds(of.new())
+	require.NoError(t, err)
 	mapper := meta.NewDefaultRESTMapper(nil)
-	mapper.Add(v1alpha1.SchemeGroupVersion.WithKind("TenantNamespace"), meta.RESTScopeRoot)
+	mapper.AddSpecific(kinds[0], of.view, of.view, meta.RESTScopeRoot)
 	byObject := ctrlcache.ByObject{}
-	var err error
 	if s.label != "" {
 		byObject.Label, err = labels.Parse(s.label)
 		require.NoError(t, err)
@@ -151,7 +135,7 @@ func startControllerRuntime(t *testing.T, config *rest.Config, s selection, _ *r
 	}
 	c, err := ctrlcache.New(config, ctrlcache.Options{
 		Scheme: scheme, Mapper: mapper,
-		ByObject: map[ctrlclient.Object]ctrlcache.ByObject{&v1alpha1.TenantNamespace{}: byObject},
+		ByObject: map[ctrlclient.Object]ctrlcache.ByObject{of.new(): byObject},
 	})
 	require.NoError(t, err)
 	// A cache starts informers when it is started, or asked.
@@ -160,27 +144,23 @@ func startControllerRuntime(t *testing.T, config *rest.Config, s selection, _ *r
 			t.Errorf("run cache of controller-runtime: %v", err)
 		}
 	})
-	_, err = c.GetInformer(t.Context(), &v1alpha1.TenantNamespace{}, ctrlcache.BlockUntilSynced(false))
+	_, err = c.GetInformer(t.Context(), of.new(), ctrlcache.BlockUntilSynced(false))
 	require.NoError(t, err)
 	ctx := context.WithoutCancel(t.Context())
-	return func() namespaces {
-		var list v1alpha1.TenantNamespaceList
-		if err := c.List(ctx, &list); err != nil {
+	return func() objects {
+		list := of.newList()
+		if err := c.List(ctx, list); err != nil {
 			return nil
 		}
-		held := namespaces{}
-		for i := range list.Items {
-			held.put(&list.Items[i])
+		held := objects{}
+		if err := meta.EachListItem(list, func(o runtime.Object) error {
+			held.put(o.(object))
+			return nil
+		}); err != nil {
+			return nil
 		}
 		return held
 	}
-}
-
-// put adds an object of the view under its native kind.
-func (n namespaces) put(object *v1alpha1.TenantNamespace) {
-	namespace := (*corev1.Namespace)(object).DeepCopy()
-	namespace.TypeMeta = metav1.TypeMeta{}
-	n[namespace.Name] = namespace
 }
 
 // background runs a function that ends with its context until the test is over.
@@ -193,111 +173,6 @@ func background(t *testing.T, run func(context.Context)) {
 		cancel()
 		running.Wait()
 	})
-}
-
-// startKubectl runs "kubectl get --watch" whenever it ends, which it does when
-// its watch does: a user would run it again. Each run begins with a list. The
-// output is a table, unless it is "json".
-func startKubectl(t *testing.T, user identity, s selection, output string, r *record) func() namespaces {
-	t.Helper()
-	kubectl := system.Kubectl(t, user.name, user.groups...)
-	args := []string{"get", "tns", "--watch", "--output-watch-events"}
-	replay := replayTable
-	if output == "json" {
-		args, replay = append(args, "--output", output), replayJSON
-	}
-	if s.label != "" {
-		args = append(args, "--selector", s.label)
-	}
-	if s.field != "" {
-		args = append(args, "--field-selector", s.field)
-	}
-	var lock sync.Mutex
-	var held namespaces // lock protects it
-	background(t, func(ctx context.Context) {
-		for ctx.Err() == nil {
-			lock.Lock()
-			held = namespaces{}
-			lock.Unlock()
-			r.note("kubectl %q", args)
-			command := kubectl.Command(ctx, args...)
-			command.Stderr = r
-			stdout, err := command.StdoutPipe()
-			if err == nil {
-				err = command.Start()
-			}
-			if err == nil {
-				err = errors.Join(replay(io.TeeReader(stdout, r), &lock, held), command.Wait())
-			}
-			r.note("kubectl has ended: %v", err)
-			select {
-			case <-ctx.Done():
-			case <-time.After(kubectlPause):
-			}
-		}
-	})
-	return func() namespaces {
-		lock.Lock()
-		defer lock.Unlock()
-		result := namespaces{}
-		for name, namespace := range held {
-			result[name] = namespace.DeepCopy()
-		}
-		return result
-	}
-}
-
-// kubectlPause is how long a user takes to run kubectl again.
-const kubectlPause = 200 * time.Millisecond
-
-// replayTable applies the rows that kubectl writes, EVENT and NAME first.
-func replayTable(from io.Reader, lock *sync.Mutex, held namespaces) error {
-	rows := bufio.NewScanner(from)
-	for rows.Scan() {
-		words := strings.Fields(rows.Text())
-		if len(words) < 2 {
-			continue
-		}
-		lock.Lock()
-		switch watch.EventType(words[0]) {
-		case watch.Added, watch.Modified:
-			held[words[1]] = nameOnly(words[1])
-		case watch.Deleted:
-			delete(held, words[1])
-		case watch.Bookmark, watch.Error:
-		}
-		lock.Unlock()
-	}
-	return rows.Err()
-}
-
-func nameOnly(name string) *corev1.Namespace {
-	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
-}
-
-// replayJSON applies the events that kubectl writes.
-func replayJSON(from io.Reader, lock *sync.Mutex, held namespaces) error {
-	decoder := json.NewDecoder(from)
-	for {
-		var event struct {
-			Type   watch.EventType
-			Object v1alpha1.TenantNamespace
-		}
-		if err := decoder.Decode(&event); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		lock.Lock()
-		switch event.Type {
-		case watch.Added, watch.Modified:
-			held.put(&event.Object)
-		case watch.Deleted:
-			delete(held, event.Object.Name)
-		case watch.Bookmark, watch.Error:
-		}
-		lock.Unlock()
-	}
 }
 
 // streamsInitialEvents reports whether a client asked for its initial events as a

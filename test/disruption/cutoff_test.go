@@ -6,13 +6,8 @@ package disruption
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -22,18 +17,11 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 )
 
-const (
-	// staleAfter is when a server does not answer any more from what it knew.
-	staleAfter = 3 * time.Minute
-
-	unready = "cannot be read now"
-	// manyAnswers are enough to tell what a server does.
-	manyAnswers = 20
-)
+// staleAfter is when a server does not answer any more from what it knew.
+const staleAfter = 3 * time.Minute
 
 // TestCutOffForLong cuts a tenancy-apiserver off from RBAC, but not from the
 // namespaces, until what it knows is too old to be told. That takes minutes, in
@@ -48,7 +36,7 @@ func TestCutOffForLong(t *testing.T) {
 	_, url, err := system.AddServer(ctx, "tenancy-apiserver-stale", kubeconfig...)
 	require.NoError(t, err)
 	for i := range 4 {
-		require.NoError(t, w.toggleRoleBindingTo(ctx, w.namespaceName(i), ann, "view"))
+		require.NoError(t, w.toggleRoleBindingTo(ctx, w.objectName(i), ann, "view"))
 	}
 	direct := func() *rest.Config {
 		config := system.DirectConfigOf(t, w.ann.name, w.ann.groups...)
@@ -56,19 +44,19 @@ func TestCutOffForLong(t *testing.T) {
 		return config
 	}
 	for _, k := range []kind{informer, listInformer, controllerRuntime, protobufInformer} {
-		w.start(t, k, direct(), w.ann, k.name, selection{})
+		w.start(t, namespaces, k, direct(), w.ann, k.name, selection{})
 	}
 	w.settle(t, "before the cut")
-	answers := observe(t, direct())
+	answers := observe(t, direct(), namespaces)
 
 	restore := w.withdrawRBAC(t, w.name+"-server-rbac", server)
 	line.cut()
 	cut := time.Now()
 	// Access as the server knows it still counts, and objects still come.
-	require.NoError(t, w.putLabel(ctx, w.namespaceName(0)))
+	require.NoError(t, w.putLabel(ctx, namespaces, w.objectName(0)))
 	w.settle(t, "after the cut")
-	require.NoError(t, w.toggleRoleBindingTo(ctx, w.namespaceName(1), ann, "view"))
-	require.NoError(t, w.toggleRoleBindingTo(ctx, w.namespaceName(5), ann, "view"))
+	require.NoError(t, w.toggleRoleBindingTo(ctx, w.objectName(1), ann, "view"))
+	require.NoError(t, w.toggleRoleBindingTo(ctx, w.objectName(5), ann, "view"))
 	before := answers.count("200")
 	answers.await(t, "200")
 	require.Zero(t, answers.count(unready), "%d lists after the cut: %s", answers.count("200")-before, answers)
@@ -94,20 +82,20 @@ func TestCutOffAtStart(t *testing.T) {
 	w := newWorld(t, "cutoff")
 	ctx, ann := t.Context(), w.ann.name
 	for i := range 4 {
-		require.NoError(t, w.toggleRoleBindingTo(ctx, w.namespaceName(i), ann, "view"))
+		require.NoError(t, w.toggleRoleBindingTo(ctx, w.objectName(i), ann, "view"))
 	}
-	require.NoError(t, w.toggleRoleBindingTo(ctx, w.namespaceName(0), w.ben.name, "view"))
+	require.NoError(t, w.toggleRoleBindingTo(ctx, w.objectName(0), w.ben.name, "view"))
 	w.follow(t)
 
-	answers := observe(t, system.Config(t, w.ann.name, w.ann.groups...))
+	answers := observe(t, system.Config(t, w.ann.name, w.ann.groups...), namespaces)
 	restore := w.withdrawRBAC(t, "tenancy-apiserver", serverIdentity())
 	before := w.informersHold()
 	require.NoError(t, system.Server.Kill())
 	started := make(chan error, 1)
 	go func() { started <- system.Server.Start(context.WithoutCancel(ctx)) }()
 	// What the server does not get to know.
-	require.NoError(t, w.toggleRoleBindingTo(ctx, w.namespaceName(1), ann, "view"))
-	require.NoError(t, w.toggleRoleBindingTo(ctx, w.namespaceName(5), ann, "view"))
+	require.NoError(t, w.toggleRoleBindingTo(ctx, w.objectName(1), ann, "view"))
+	require.NoError(t, w.toggleRoleBindingTo(ctx, w.objectName(5), ann, "view"))
 	answers.await(t, unready)
 	require.Equal(t, before, w.informersHold(), "informers that nobody told anything")
 	listed := answers.count("200")
@@ -122,8 +110,8 @@ func TestCutOffAtStart(t *testing.T) {
 
 // informersHold returns what the clients hold that keep it while they are not
 // answered.
-func (w *world) informersHold() map[string]namespaces {
-	held := map[string]namespaces{}
+func (w *world) informersHold() map[string]objects {
+	held := map[string]objects{}
 	for _, c := range w.clients {
 		if !strings.HasPrefix(c.name, "kubectl") {
 			held[c.name] = c.held()
@@ -222,100 +210,4 @@ func kubeconfigArgs(t *testing.T, server identity, url string) []string {
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	require.NoError(t, os.WriteFile(file, bytes.ReplaceAll(data, []byte(system.ControlPlane.Server()), []byte(url)), 0o600))
 	return []string{"--kubeconfig=" + file, "--authentication-kubeconfig=" + file, "--authorization-kubeconfig=" + file}
-}
-
-// observation counts the answers to lists of one user, which go on until the test
-// is over.
-type observation struct {
-	lock sync.Mutex
-	// lock protects what follows: how often an answer came, and what was wrong.
-	answers    map[string]int
-	violations []string
-}
-
-// observe lists, again and again, the view of a user who may always get something.
-func observe(t *testing.T, config *rest.Config) *observation {
-	t.Helper()
-	// No client of client-go, which would try again by itself.
-	client, err := rest.HTTPClientFor(config)
-	require.NoError(t, err)
-	client.Timeout = 10 * time.Second
-	o := &observation{answers: map[string]int{}}
-	background(t, func(ctx context.Context) {
-		wait.UntilWithContext(ctx, func(ctx context.Context) {
-			if code, body, err := get(ctx, client, config.Host+"/apis/tenancy.capsule.io/v1alpha1/tenantnamespaces"); err == nil {
-				o.take(code, body)
-			}
-		}, 50*time.Millisecond)
-	})
-	return o
-}
-
-func get(ctx context.Context, client *http.Client, url string) (code int, body []byte, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return 0, nil, err
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer response.Body.Close()
-	body, err = io.ReadAll(response.Body)
-	return response.StatusCode, body, err
-}
-
-func (o *observation) take(code int, body []byte) {
-	o.lock.Lock()
-	defer o.lock.Unlock()
-	answer := strconv.Itoa(code)
-	switch code {
-	case http.StatusOK:
-		var list metav1.PartialObjectMetadataList
-		if err := json.Unmarshal(body, &list); err != nil || len(list.Items) == 0 {
-			o.violations = append(o.violations, fmt.Sprintf("a list of nothing: %v: %s", err, body))
-		}
-	case http.StatusServiceUnavailable:
-		if bytes.Contains(body, []byte(unready)) {
-			answer = unready
-		}
-	default:
-		o.violations = append(o.violations, fmt.Sprintf("%d: %s", code, body))
-	}
-	o.answers[answer]++
-}
-
-func (o *observation) count(answer string) int {
-	o.lock.Lock()
-	defer o.lock.Unlock()
-	return o.answers[answer]
-}
-
-// String returns how often each answer came.
-func (o *observation) String() string {
-	o.lock.Lock()
-	defer o.lock.Unlock()
-	return fmt.Sprintf("%v", o.answers)
-}
-
-// await waits for many more answers.
-func (o *observation) await(t *testing.T, answer string) {
-	t.Helper()
-	o.awaitWithin(t, answer, settleWithin)
-}
-
-func (o *observation) awaitWithin(t *testing.T, answer string, within time.Duration) {
-	t.Helper()
-	until := o.count(answer) + manyAnswers
-	require.Eventually(t, func() bool { return o.count(answer) >= until }, max(within, time.Second), 50*time.Millisecond,
-		"answers %q are missing: %s", answer, o)
-}
-
-// verify holds that no answer was wrong.
-func (o *observation) verify(t *testing.T) {
-	t.Helper()
-	o.lock.Lock()
-	defer o.lock.Unlock()
-	t.Logf("answers: %v", o.answers)
-	require.Empty(t, o.violations)
 }

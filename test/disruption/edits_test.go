@@ -8,11 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -25,18 +23,19 @@ const (
 	worldLabel = "disruption-test"
 	tierLabel  = "tier"
 
-	// worldNamespaces is how many names there are for namespaces, worldSecrets how
-	// many are never granted to ben.
-	worldNamespaces = 14
-	worldSecrets    = 3
+	// worldNames is how many names there are for the objects of a resource,
+	// worldSecrets how many are never granted to ben. Those of all resources are the
+	// same: a RoleBinding in a namespace must not show the node of that name.
+	worldNames   = 14
+	worldSecrets = 3
 
-	initialEdits = 40
+	initialEdits = 60
 	// retryFor is how long an edit waits for an API server that is away.
 	retryFor = time.Minute
 )
 
-func (w *world) namespaceName(i int) string { return fmt.Sprintf("%s-%02d", w.name, i) }
-func (w *world) secretPrefix() string       { return w.name + "-secret-" }
+func (w *world) objectName(i int) string { return fmt.Sprintf("%s-%02d", w.name, i) }
+func (w *world) secretPrefix() string    { return w.name + "-secret-" }
 
 func (w *world) meta(namespace, name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{worldLabel: w.name}}
@@ -44,23 +43,35 @@ func (w *world) meta(namespace, name string) metav1.ObjectMeta {
 
 // prepare makes what the first edit finds.
 func (w *world) prepare(ctx context.Context) error {
-	everything := rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"namespaces"}, Verbs: []string{"get"}}
+	var everything []rbacv1.PolicyRule
+	for _, of := range resources {
+		everything = append(everything, of.rule())
+	}
 	if _, err := w.admin.RbacV1().ClusterRoles().Create(ctx, &rbacv1.ClusterRole{
-		ObjectMeta: w.meta("", w.name+"-every"), Rules: []rbacv1.PolicyRule{everything},
+		ObjectMeta: w.meta("", w.name+"-every"), Rules: everything,
 	}, metav1.CreateOptions{}); err != nil {
 		return err
 	}
-	for i := range worldNamespaces * 2 / 3 {
-		if err := w.createNamespace(ctx, w.namespaceName(i)); err != nil {
-			return err
+	for _, of := range resources {
+		for i := range worldNames * 2 / 3 {
+			if err := w.create(ctx, of, w.objectName(i)); err != nil {
+				return err
+			}
 		}
-	}
-	for i := range worldSecrets {
-		if err := w.createNamespace(ctx, fmt.Sprint(w.secretPrefix(), i)); err != nil {
-			return err
+		for i := range worldSecrets {
+			if err := w.create(ctx, of, fmt.Sprint(w.secretPrefix(), i)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// rule allows to get objects of some names, all if there are none.
+func (r *resource) rule(names ...string) rbacv1.PolicyRule {
+	return rbacv1.PolicyRule{
+		APIGroups: []string{r.native.Group}, Resources: []string{r.native.Resource}, Verbs: []string{"get"}, ResourceNames: names,
+	}
 }
 
 // edit makes random edits, one after the other.
@@ -73,81 +84,29 @@ func (w *world) edit(ctx context.Context, n int) error {
 	return nil
 }
 
-// editPeriod is the time between two edits in the background.
-const editPeriod = 25 * time.Millisecond
-
-// editing is edits in the background.
-type editing struct {
-	made   atomic.Int64
-	cancel context.CancelFunc
-	// err is closed when the edits have ended, after their error was sent.
-	err chan error
-}
-
-// editInBackground makes so many random edits while the test does something else;
-// any number, until they are stopped, if n is 0.
-func (w *world) editInBackground(t *testing.T, n int) *editing {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	e := &editing{cancel: cancel, err: make(chan error, 1)}
-	go func() {
-		defer close(e.err)
-		ticker := time.NewTicker(editPeriod)
-		defer ticker.Stop()
-		for i := 0; (n == 0 || i < n) && ctx.Err() == nil; i++ {
-			// An edit is made as a whole.
-			if err := w.edit(context.WithoutCancel(ctx), 1); err != nil {
-				e.err <- err
-				return
-			}
-			e.made.Add(1)
-			<-ticker.C
-		}
-	}()
-	t.Cleanup(func() { e.stop(t) })
-	return e
-}
-
-// await waits until so many edits were made.
-func (e *editing) await(t *testing.T, made int) {
-	t.Helper()
-	require.Eventually(t, func() bool {
-		select {
-		case err := <-e.err:
-			require.NoError(t, err)
-		default:
-		}
-		return e.made.Load() >= int64(made)
-	}, 2*retryFor, editPeriod, "%d of %d edits were made", e.made.Load(), made)
-}
-
-// stop ends the edits.
-func (e *editing) stop(t *testing.T) {
-	t.Helper()
-	e.cancel()
-	require.NoError(t, <-e.err)
-}
-
 func (w *world) editOnce(ctx context.Context) error {
-	ns := w.namespaceName(w.random.IntN(worldNamespaces))
+	of := pick(w, namespaces, namespaces, nodes, tenants)
+	name := w.objectName(w.random.IntN(worldNames))
 	secret := fmt.Sprint(w.secretPrefix(), w.random.IntN(worldSecrets))
 	switch n := w.random.IntN(100); {
-	case n < 35:
-		return w.toggleRoleBinding(ctx, ns, pick(w, w.ann.name, w.ben.name, w.ann.groups[0]))
-	case n < 38:
+	case n < 28:
+		return w.toggleRoleBinding(ctx, name, pick(w, w.ann.name, w.ben.name, w.ann.groups[0]))
+	case n < 31:
 		return w.toggleRoleBinding(ctx, secret, pick(w, w.ann.name, w.ann.groups[0]))
-	case n < 52:
+	case n < 46:
 		return w.putNames(ctx, pick(w, "a", "b"))
-	case n < 62:
+	case n < 57:
 		return w.toggleClusterRoleBinding(ctx, "names-"+pick(w, "a", "b"), pick(w, w.ann.name, w.ben.name, w.ann.groups[0]))
-	case n < 67:
+	case n < 62:
 		return w.toggleClusterRoleBinding(ctx, "every", pick(w, w.ann.name, w.ann.groups[0]))
-	case n < 79:
-		return w.putLabel(ctx, pick(w, ns, ns, ns, secret))
+	case n < 74:
+		return w.putLabel(ctx, of, pick(w, name, name, name, secret))
+	case n < 80:
+		return w.putStatus(ctx, pick(w, name, name, name, secret))
 	case n < 91:
-		return w.createNamespace(ctx, pick(w, ns, ns, secret))
+		return w.create(ctx, of, pick(w, name, name, secret))
 	default:
-		return w.deleteNamespace(ctx, pick(w, ns, ns, secret))
+		return w.delete(ctx, of, pick(w, name, name, secret))
 	}
 }
 
@@ -190,19 +149,29 @@ func (w *world) putNames(ctx context.Context, which string) error {
 			return w.admin.RbacV1().ClusterRoles().Delete(ctx, name, metav1.DeleteOptions{})
 		})
 	}
-	names := []string{"absent"}
-	for range w.random.IntN(5) {
-		names = append(names, w.namespaceName(w.random.IntN(worldNamespaces)))
-	}
-	return w.putNamesOf(ctx, which, names...)
+	rules := []rbacv1.PolicyRule{w.someOf(namespaces), w.someOf(nodes), w.someOf(tenants)}
+	return w.putRules(ctx, which, rules...)
 }
 
+// someOf allows to get some objects, or none.
+func (w *world) someOf(of *resource) rbacv1.PolicyRule {
+	names := []string{"absent"}
+	for range w.random.IntN(5) {
+		names = append(names, w.objectName(w.random.IntN(worldNames)))
+	}
+	return of.rule(names...)
+}
+
+// putNamesOf makes a ClusterRole allow to get the objects of every resource that
+// have some names.
 func (w *world) putNamesOf(ctx context.Context, which string, names ...string) error {
+	return w.putRules(ctx, which, namespaces.rule(names...), nodes.rule(names...), tenants.rule(names...))
+}
+
+func (w *world) putRules(ctx context.Context, which string, rules ...rbacv1.PolicyRule) error {
 	client := w.admin.RbacV1().ClusterRoles()
-	role := &rbacv1.ClusterRole{ObjectMeta: w.meta("", w.name+"-names-"+which), Rules: []rbacv1.PolicyRule{{
-		APIGroups: []string{""}, Resources: []string{"namespaces"}, Verbs: []string{"get"}, ResourceNames: names,
-	}}}
-	return w.do(ctx, fmt.Sprintf("put ClusterRole %s %v", role.Name, names), func(ctx context.Context) error {
+	role := &rbacv1.ClusterRole{ObjectMeta: w.meta("", w.name+"-names-"+which), Rules: rules}
+	return w.do(ctx, fmt.Sprintf("put ClusterRole %s %v", role.Name, rules), func(ctx context.Context) error {
 		_, err := client.Update(ctx, role, metav1.UpdateOptions{})
 		if apierrors.IsNotFound(err) {
 			_, err = client.Create(ctx, role, metav1.CreateOptions{})
@@ -213,68 +182,36 @@ func (w *world) putNamesOf(ctx context.Context, which string, names ...string) e
 
 func (w *world) tier() string { return pick(w, "gold", "silver") }
 
-func (w *world) putLabel(ctx context.Context, name string) error {
-	patch := fmt.Sprintf(`{"metadata":{"labels":{%q:%q,"round":"%d"}}}`, tierLabel, w.tier(), w.random.IntN(1000))
-	return w.do(ctx, "label Namespace "+name+" "+patch, func(ctx context.Context) error {
-		_, err := w.admin.CoreV1().Namespaces().Patch(ctx, name, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+func (w *world) putLabel(ctx context.Context, of *resource, name string) error {
+	return w.patch(ctx, of, name, fmt.Sprintf(`{"metadata":{"labels":{%q:%q,"round":"%d"}}}`, tierLabel, w.tier(), w.random.IntN(1000)))
+}
+
+// putStatus does what the kubelet of a node does all the time.
+func (w *world) putStatus(ctx context.Context, name string) error {
+	status := fmt.Sprintf(`{"status":{"conditions":[{"type":"Ready","status":"True","reason":"Beat%d"}]}}`, w.random.IntN(1000))
+	return w.patch(ctx, nodes, name, status, "status")
+}
+
+func (w *world) patch(ctx context.Context, of *resource, name, patch string, subresources ...string) error {
+	return w.do(ctx, fmt.Sprintf("patch %s %s %s", of.nativeKind, name, patch), func(ctx context.Context) error {
+		_, err := w.stored.Resource(of.native).Patch(ctx, name, types.MergePatchType, []byte(patch), metav1.PatchOptions{}, subresources...)
 		return err
 	})
 }
 
-func (w *world) createNamespace(ctx context.Context, name string) error {
-	namespace := &corev1.Namespace{ObjectMeta: w.meta("", name)}
-	namespace.Labels[tierLabel] = w.tier()
-	return w.do(ctx, "create Namespace "+name, func(ctx context.Context) error {
-		_, err := w.admin.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{})
+func (w *world) create(ctx context.Context, of *resource, name string) error {
+	meta := w.meta("", name)
+	meta.Labels[tierLabel] = w.tier()
+	return w.do(ctx, fmt.Sprintf("create %s %s", of.nativeKind, name), func(ctx context.Context) error {
+		_, err := w.stored.Resource(of.native).Create(ctx, of.object(meta), metav1.CreateOptions{})
 		return err
 	})
 }
 
-func (w *world) deleteNamespace(ctx context.Context, name string) error {
-	return w.do(ctx, "delete Namespace "+name, func(ctx context.Context) error {
-		return w.admin.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{})
+func (w *world) delete(ctx context.Context, of *resource, name string) error {
+	return w.do(ctx, fmt.Sprintf("delete %s %s", of.nativeKind, name), func(ctx context.Context) error {
+		return w.stored.Resource(of.native).Delete(ctx, name, metav1.DeleteOptions{})
 	})
-}
-
-// marksEach is how many namespaces are marked for a user at a time.
-const marksEach = 3
-
-func markOf(user identity) string { return user.name + "-mark" }
-
-// mark writes into namespaces that a user may not get what nobody may ever send
-// to the user, and takes it away again before anything else is edited. There may
-// be none.
-func (w *world) mark(t *testing.T) {
-	t.Helper()
-	users := []identity{w.ann, w.ben}
-	allowed, err := w.allowed(t.Context(), users)
-	require.NoError(t, err)
-	list, err := w.admin.CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{LabelSelector: worldLabel + "=" + w.name})
-	require.NoError(t, err)
-	for _, user := range users {
-		marked := 0
-		for i := range list.Items {
-			namespace := &list.Items[i]
-			if allowed[user.name][namespace.Name] != nil || namespace.DeletionTimestamp != nil || marked == marksEach {
-				continue
-			}
-			marked++
-			for _, mark := range []string{fmt.Sprintf("%q", markOf(user)), "null"} {
-				patch := fmt.Sprintf(`{"metadata":{"annotations":{"mark":%s}}}`, mark)
-				require.NoError(t, w.do(t.Context(), "mark Namespace "+namespace.Name+" "+patch, func(ctx context.Context) error {
-					namespace, err = w.admin.CoreV1().Namespaces().Patch(ctx, namespace.Name, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
-					return err
-				}))
-			}
-			// A grant that the server hears of before it hears of the last edit would
-			// rightly show what it knows.
-			require.Eventually(t, func() bool {
-				seen, err := w.views.TenancyV1alpha1().TenantNamespaces().Get(t.Context(), namespace.Name, metav1.GetOptions{})
-				return err == nil && seen.ResourceVersion == namespace.ResourceVersion
-			}, settleWithin, editPeriod, "the mark of %s stays", namespace.Name)
-		}
-		w.marked += marked
-	}
 }
 
 // toggler is what the typed clients of bindings have in common.
@@ -345,14 +282,19 @@ func (w *world) cleanUp(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	list, err := w.admin.CoreV1().Namespaces().List(ctx, selector)
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	for i := range list.Items {
-		if err := w.deleteNamespace(ctx, list.Items[i].Name); err != nil {
+	for _, of := range resources {
+		list, err := w.stored.Resource(of.native).List(ctx, selector)
+		if of == tenants && apierrors.IsNotFound(err) {
+			continue // nobody has defined them
+		}
+		if err != nil {
 			t.Error(err)
+			continue
+		}
+		for i := range list.Items {
+			if err := w.delete(ctx, of, list.Items[i].GetName()); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 }
