@@ -206,7 +206,7 @@ func summary(l deployment.Layout, st status, o upOptions, out printer) {
 	}
 	resource := "namespaces"
 	if !o.controlPlaneOnly {
-		resource = "tenantnamespaces"
+		resource = "tenancy"
 	}
 	out.printf(`
 The control plane is up at %s
