@@ -92,8 +92,8 @@ test-summary: $(GOTESTSUM) ## Count the tests that ran last, of every kind.
 	@$(GOTESTSUM) --raw-command --format none -- cat bin/test/*.json
 
 .PHONY: bench
-bench: controlplane build ## Measure the performance budget, side by side with native requests.
-	go run ./test/bench $(BENCHFLAGS)
+bench: controlplane build ## Measure the performance budget, side by side with native requests. Takes BENCHFLAGS.
+	go run ./test/bench --json bin/bench.json $(BENCHFLAGS)
 
 ##@ Check and generate
 

@@ -5,7 +5,7 @@
 // side, in one run, on one machine. It starts a control plane with
 // tenancy-apiserver in it, fills it with the namespaces of many tenants, and asks.
 //
-//	make bench BENCHFLAGS='--rounds 3 --json bench.json'
+//	make bench BENCHFLAGS='--rounds 5 --only LIST'
 //
 // # What it measures
 //
