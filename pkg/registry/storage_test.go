@@ -24,7 +24,6 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/registry/rest"
 	clocktesting "k8s.io/utils/clock/testing"
 
@@ -377,7 +376,15 @@ func TestSelectable(t *testing.T) {
 // TestResources is what discovery is made of.
 func TestResources(t *testing.T) {
 	t.Parallel()
-	assert.Contains(t, Resources(), schema.GroupResource{Group: "tenancy.capsule.io", Resource: "tenantnamespaces"})
+	var resources []string
+	for _, resource := range Resources() {
+		assert.Equal(t, "tenancy.capsule.io", resource.Group)
+		resources = append(resources, resource.Resource)
+	}
+	assert.Equal(t, []string{
+		"tenantnamespaces", "tenantnodes", "tenantpersistentvolumes", "tenantstorageclasses",
+		"tenantingressclasses", "tenantpriorityclasses", "tenantruntimeclasses", "mytenants",
+	}, resources)
 
 	assert.Equal(t, []string{"mytenants"}, ResourcesWithoutProtobuf())
 

@@ -33,7 +33,7 @@ const (
 	watchTermination = 10 * time.Second
 	// All feeds share this client.
 	clientQPS, clientBurst = 50, 100
-	// A watch takes 63 KiB of this server, see the README.
+	// A thousand watches take some 60 MiB of this server, see the README.
 	maxWatchesPerUser = 200
 )
 

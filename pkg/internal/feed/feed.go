@@ -166,8 +166,9 @@ func (f *Feed) Check() error {
 		return fmt.Errorf("%s: not read yet", f.name)
 	case lag > MaxLag:
 		return fmt.Errorf("%s: no sign of life from the API server for %s", f.name, lag.Round(time.Second))
-	case f.optional != nil && f.optional.check() != nil:
-		return fmt.Errorf("%s: %w", f.name, f.optional.check())
+	case f.optional != nil && f.optional.unreadable.Load():
+		// No more: users are told of it.
+		return fmt.Errorf("%s: it is defined, and cannot be read", f.name)
 	default:
 		return nil
 	}

@@ -5,7 +5,6 @@ package feed
 
 import (
 	"context"
-	"errors"
 	"sync/atomic"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -55,24 +54,14 @@ type optional struct {
 	source  cache.ListerWatcherWithContext
 	absence Absence
 	// absent is what the last list has found. unreadable says that it is not so any
-	// more, and that what is there could not be read.
+	// more, and that what is there could not be read: the empty list that was given
+	// is not true.
 	absent, unreadable atomic.Bool
 }
 
 // IsWatchListSemanticsUnSupported has a reflector begin with a list: it is the list
 // that finds out whether the resource is there.
 func (o *optional) IsWatchListSemanticsUnSupported() bool { return true }
-
-// errUnreadable does not tell more: users are told of it.
-var errUnreadable = errors.New("it is defined, and cannot be read")
-
-// check returns an error while the source gave an empty list that is not true any more.
-func (o *optional) check() error {
-	if o.unreadable.Load() {
-		return errUnreadable
-	}
-	return nil
-}
 
 func (o *optional) list(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 	list, err := o.source.ListWithContext(ctx, options)

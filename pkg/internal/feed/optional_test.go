@@ -225,7 +225,7 @@ func TestOptionalList(t *testing.T) {
 			o := c.source()
 			o.absent.Store(test.absent)
 			list, err := o.list(t.Context(), test.options)
-			assert.Equal(t, test.unreadable, o.check() != nil)
+			assert.Equal(t, test.unreadable, o.unreadable.Load())
 			if test.err != nil {
 				assert.Equal(t, test.err, err)
 				assert.Nil(t, list)
