@@ -7,16 +7,26 @@
 # NAME in the groups given, and prints its path. The control plane of "make up"
 # must be running.
 #
-# Usage: hack/kubeconfig.sh NAME [GROUP...]
+# With --oidc, which comes first, the file has a token of the control plane's
+# OpenID Connect issuer instead. It is valid for 24 hours; run the command again
+# for another.
+#
+# Usage: hack/kubeconfig.sh [--oidc] NAME [GROUP...]
 
 set -o errexit
 set -o nounset
 set -o pipefail
 
+flags=()
+if [[ ${1:-} == --oidc ]]; then
+  flags+=(--oidc)
+  shift
+fi
 if [[ $# -eq 0 ]]; then
-  echo "usage: hack/kubeconfig.sh NAME [GROUP...]" >&2
+  echo "usage: hack/kubeconfig.sh [--oidc] NAME [GROUP...]" >&2
+  echo "with --oidc: by a token, valid for 24 hours, instead of a client certificate" >&2
   exit 2
 fi
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-exec go run ./hack/cluster kubeconfig -- "$@"
+exec go run ./hack/cluster kubeconfig "${flags[@]}" -- "$@"

@@ -4,7 +4,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
 # Generates everything that is generated: zz_generated.* beside the types in
-# apis/, and generated/ (OpenAPI definitions, clientset, listers, informers).
+# apis/, generated/ (OpenAPI definitions, clientset, listers, informers), and the
+# CustomResourceDefinitions in artifacts/base/crds/.
 #
 # Usage: hack/update-codegen.sh [DIRECTORY]
 #
@@ -90,3 +91,11 @@ kube::codegen::gen_client \
     --output-pkg "${MODULE}/generated" \
     --boilerplate "${BOILERPLATE}" \
     "${TARGET_ROOT}/apis"
+
+# controller-gen is compiled beside the other generators.
+(cd "${REPO_ROOT}/hack/tools" && go install sigs.k8s.io/controller-tools/cmd/controller-gen)
+sed 's|^//|#|' "${BOILERPLATE}" >"${TMPDIR}/boilerplate.yaml"
+"${GOBIN}/controller-gen" \
+    "crd:headerFile=${TMPDIR}/boilerplate.yaml" \
+    "paths=./apis/capsule/..." \
+    output:crd:dir=artifacts/base/crds

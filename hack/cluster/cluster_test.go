@@ -20,6 +20,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -144,6 +145,26 @@ func TestControlPlaneOnly(t *testing.T) {
 		require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 		_, err = clientOf(t, file).CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{})
 		require.ErrorContains(t, err, `User "`+name+`" cannot list`)
+	})
+
+	t.Run("kubeconfig with a token", func(t *testing.T) {
+		name, groups := "capsule-user-dev@example.com", []string{"03c9ccac-5b1e-4a51-9d0b-6a3f2a9d3f10", "0fd5e5bb-39bb-468c-b343-dcdfb01e92d0"}
+		out, err := cluster(t, l, append([]string{"kubeconfig", "--oidc", "--", name}, groups...)...)
+		require.NoError(t, err)
+		file := strings.TrimSpace(out)
+		require.Equal(t, l.Kubeconfig(name), file)
+		info, err := os.Stat(file)
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+		config, err := clientcmd.BuildConfigFromFlags("", file)
+		require.NoError(t, err)
+		require.NotEmpty(t, config.BearerToken)
+		require.Empty(t, config.CertData)
+		review, err := clientOf(t, file).AuthenticationV1().SelfSubjectReviews().Create(t.Context(),
+			&authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
+		require.NoError(t, err)
+		require.Equal(t, name, review.Status.UserInfo.Username)
+		require.Equal(t, append(groups, "system:authenticated"), review.Status.UserInfo.Groups)
 	})
 
 	t.Run("up after the supervisor was killed", func(t *testing.T) {
@@ -275,6 +296,25 @@ func TestUpWithoutBinary(t *testing.T) {
 	require.ErrorContains(t, err, "run make build")
 	_, err = cluster(t, l, "up", "--control-plane-only", "--apiserver-port=70000")
 	require.EqualError(t, err, "--apiserver-port 70000 is not a port")
+}
+
+func TestKubeconfigRefusesNames(t *testing.T) {
+	l, err := deployment.NewLayout(t.TempDir())
+	require.NoError(t, err)
+	for args, want := range map[string]string{
+		"--oidc -- system:admin":         `"system:admin" cannot be in a token: names that begin with system: are the cluster's own`,
+		"--oidc -- carol system:masters": `"system:masters" cannot be in a token: names that begin with system: are the cluster's own`,
+		"--oidc -- ../carol":             `user "../carol" has a slash: the name is also the file's`,
+		"--oidc -- admin":                `"admin" is the name of a kubeconfig that make up writes: choose another`,
+		"-- carol --oidc":                `group "--oidc" begins with a dash: flags come before the user's name`,
+		"--oidc --":                      "requires at least 1 arg(s), only received 0",
+		// Nothing is wrong with the names of a certificate.
+		"-- system:admin system:masters": "the control plane is not running: run make up",
+	} {
+		_, err := cluster(t, l, append([]string{"kubeconfig"}, strings.Fields(args)...)...)
+		assert.EqualError(t, err, want, args)
+	}
+	require.NoDirExists(t, l.Kubeconfigs())
 }
 
 func TestValidateUser(t *testing.T) {

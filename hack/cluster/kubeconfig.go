@@ -6,7 +6,7 @@ package main
 import (
 	"errors"
 	"fmt"
-	"slices"
+	"os"
 	"strings"
 	"unicode"
 
@@ -20,23 +20,32 @@ import (
 const longestFileName = 255
 
 func newKubeconfigCommand(l *deployment.Layout) *cobra.Command {
-	return &cobra.Command{
+	var oidc bool
+	cmd := &cobra.Command{
 		Use:   "kubeconfig NAME [GROUP...]",
-		Short: "Write .run/kubeconfig/NAME.kubeconfig with a client certificate of that user",
+		Short: "Write .run/kubeconfig/NAME.kubeconfig with a client certificate of that user, or with a token",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return writeUserKubeconfig(*l, args[0], args[1:], printer{cmd.OutOrStdout()})
+			return writeUserKubeconfig(*l, args[0], args[1:], oidc, printer{cmd.OutOrStdout()})
 		},
 	}
+	cmd.Flags().BoolVar(&oidc, "oidc", false,
+		fmt.Sprintf("a token of the OpenID Connect issuer, valid for %.0f hours, in place of the certificate", controlplane.TokenLifetime.Hours()))
+	return cmd
 }
 
 // writeUserKubeconfig writes the kubeconfig of any user and prints its path.
-func writeUserKubeconfig(l deployment.Layout, name string, groups []string, out printer) error {
+func writeUserKubeconfig(l deployment.Layout, name string, groups []string, oidc bool, out printer) error {
 	if err := validateUser(name); err != nil {
 		return err
 	}
-	if slices.Contains(groups, "") {
-		return errors.New("a group has no name")
+	if err := validateGroups(groups); err != nil {
+		return err
+	}
+	if oidc {
+		if err := validateForToken(append([]string{name}, groups...)); err != nil {
+			return err
+		}
 	}
 	issuer, err := controlplane.OpenIssuer(l.ControlPlane())
 	if errors.Is(err, controlplane.ErrNotRunning) {
@@ -45,8 +54,19 @@ func writeUserKubeconfig(l deployment.Layout, name string, groups []string, out 
 	if err != nil {
 		return err
 	}
-	if err := deployment.WriteKubeconfig(l, issuer, name, name, groups); err != nil {
+	encode := issuer.Kubeconfig
+	if oidc {
+		encode = issuer.TokenKubeconfig
+	}
+	data, err := encode(name, groups...)
+	if err != nil {
 		return err
+	}
+	if err := l.Create(); err != nil {
+		return err
+	}
+	if err := os.WriteFile(l.Kubeconfig(name), data, 0o600); err != nil {
+		return fmt.Errorf("write kubeconfig of %s: %w", name, err)
 	}
 	out.printf("%s\n", l.Kubeconfig(name))
 	return nil
@@ -67,6 +87,28 @@ func validateUser(name string) error {
 		return fmt.Errorf("user %q has characters that do not print: the name is also the file's", name)
 	case len(name)+len(deployment.KubeconfigSuffix) > longestFileName:
 		return fmt.Errorf("user %q is too long: the name is also the file's", name)
+	}
+	return nil
+}
+
+func validateGroups(groups []string) error {
+	for _, group := range groups {
+		switch {
+		case group == "":
+			return errors.New("a group has no name")
+		case strings.HasPrefix(group, "-"):
+			return fmt.Errorf("group %q begins with a dash: flags come before the user's name", group)
+		}
+	}
+	return nil
+}
+
+// validateForToken wants names that the API server takes from the issuer.
+func validateForToken(names []string) error {
+	for _, name := range names {
+		if strings.HasPrefix(name, "system:") {
+			return fmt.Errorf("%q cannot be in a token: names that begin with system: are the cluster's own", name)
+		}
 	}
 	return nil
 }

@@ -6,7 +6,7 @@
 // that started it.
 //
 //	cluster up               start what does not run, apply artifacts/, wait
-//	cluster kubeconfig carol write a kubeconfig for any user
+//	cluster kubeconfig carol write a kubeconfig for any user; --oidc: with a token
 //	cluster down             end everything, remove the data, keep the logs
 //
 // A detached process (the hidden command "run") supervises the children; up

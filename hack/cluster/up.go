@@ -217,7 +217,7 @@ The control plane is up at %s
   logs   %s
 
 Try:            %s --kubeconfig %s get %s
-Another user:   hack/kubeconfig.sh NAME [GROUP...]
+Another user:   hack/kubeconfig.sh [--oidc] NAME [GROUP...]
 Stop:           make down
 `, st.URL, short(l.Kubeconfig(deployment.AdminName)), short(l.Kubeconfig("alice")), short(l.Kubeconfig("bob")), short(l.Logs()),
 		short(kubectl), short(l.Kubeconfig("alice")), resource)

@@ -12,6 +12,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 )
 
 const (
@@ -38,7 +39,7 @@ func (cp *ControlPlane) startAPIServer(ctx context.Context, path string) error {
 		return err
 	}
 	start := func(ports []int) (ProcessSpec, error) {
-		cp.Issuer = &Issuer{server: loopbackURL(ports[0]), ca: cp.pki.cluster}
+		cp.Issuer = &Issuer{server: loopbackURL(ports[0]), ca: cp.pki.cluster, tokens: cp.tokens}
 		ready, err := cp.apiServerReady()
 		return ProcessSpec{
 			Name:  apiServerName,
@@ -84,6 +85,7 @@ func (cp *ControlPlane) apiServerArgs(port int, auditPolicy string) []string {
 
 		"--authorization-mode=Node,RBAC",
 		"--client-ca-file=" + cp.pki.cluster.file,
+		"--authentication-config=" + filepath.Join(cp.config.Dir, authenticationFile),
 		"--requestheader-client-ca-file=" + cp.pki.frontProxy.file,
 		"--requestheader-allowed-names=" + frontProxyUser,
 		"--requestheader-username-headers=X-Remote-User",
@@ -106,8 +108,9 @@ func (cp *ControlPlane) apiServerArgs(port int, auditPolicy string) []string {
 	}
 }
 
-// apiServerReady asks for readiness and for what the server makes soon after it
-// first is: kubectl, and every client, needs the namespace "default".
+// apiServerReady asks for readiness and for what comes soon after it: the server
+// takes tokens, and has made the namespace "default", which kubectl, and every
+// client, needs.
 func (cp *ControlPlane) apiServerReady() (func(context.Context) error, error) {
 	config, err := clusterClient(cp.Issuer)
 	if err != nil {
@@ -117,11 +120,22 @@ func (cp *ControlPlane) apiServerReady() (func(context.Context) error, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create client: %w", err)
 	}
+	bearer, err := kubernetes.NewForConfig(rest.AnonymousClientConfig(config))
+	if err != nil {
+		return nil, fmt.Errorf("create client: %w", err)
+	}
 	return func(ctx context.Context) error {
-		if err := client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error(); err != nil {
+		// A ready server may not have read the issuer's keys yet, so it is asked
+		// by one with a token. A restart may be days later: the token is new.
+		token, err := cp.Token("readiness-probe", nil, time.Minute)
+		if err != nil {
 			return err
 		}
-		_, err := client.CoreV1().Namespaces().Get(ctx, metav1.NamespaceDefault, metav1.GetOptions{})
+		request := bearer.Discovery().RESTClient().Get().AbsPath("/readyz").SetHeader("Authorization", "Bearer "+token)
+		if err := request.Do(ctx).Error(); err != nil {
+			return err
+		}
+		_, err = client.CoreV1().Namespaces().Get(ctx, metav1.NamespaceDefault, metav1.GetOptions{})
 		return err
 	}, nil
 }

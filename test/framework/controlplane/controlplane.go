@@ -15,14 +15,15 @@ import (
 	"time"
 )
 
-// ControlPlane is a running control plane. It issues certificates as its
-// embedded Issuer. All methods are safe for concurrent use.
+// ControlPlane is a running control plane. It issues certificates and tokens as
+// its embedded Issuer. All methods are safe for concurrent use.
 type ControlPlane struct {
 	*Issuer
 
 	config     Config
 	supervisor *supervisor
 	pki        *pki
+	tokens     *tokenAuthority
 	etcdURL    string
 
 	etcd, apiServer, controllerManager *Process
@@ -57,7 +58,10 @@ func Start(ctx context.Context, config Config) (*ControlPlane, error) {
 
 func (cp *ControlPlane) start(ctx context.Context, paths map[string]string) error {
 	var err error
-	if cp.pki, err = loadOrCreatePKI(filepath.Join(cp.config.Dir, "pki")); err != nil {
+	if cp.pki, err = loadOrCreatePKI(filepath.Join(cp.config.Dir, pkiName)); err != nil {
+		return err
+	}
+	if err := cp.startTokenIssuer(); err != nil {
 		return err
 	}
 	if err := cp.startEtcd(ctx, paths[etcdName]); err != nil {
@@ -116,8 +120,8 @@ func (cp *ControlPlane) RemoveProcess(process *Process) error {
 	return process.Stop()
 }
 
-// Stop ends all processes, the last to start first, and leaves the data. It is
-// idempotent.
+// Stop ends all processes, the last to start first, and the issuer of tokens,
+// and leaves the data. It is idempotent.
 func (cp *ControlPlane) Stop() error { return cp.supervisor.close() }
 
 // Etcd is the process of etcd. Like the others it is there for tests to kill and

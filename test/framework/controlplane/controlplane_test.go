@@ -115,6 +115,8 @@ func TestSideBySide(t *testing.T) {
 		require.True(t, apierrors.IsUnauthorized(err), "%v", err)
 	})
 
+	t.Run("tokens", func(t *testing.T) { testTokens(t, one, other) })
+
 	t.Run("controllers work and the audit log is written", func(t *testing.T) {
 		eventually(t, "no service account in oil-prod", func(ctx context.Context) bool {
 			_, err := admin(t, one).CoreV1().ServiceAccounts("oil-prod").Get(ctx, "default", metav1.GetOptions{})
@@ -154,6 +156,7 @@ func TestSideBySide(t *testing.T) {
 	t.Run("stop, start again with the data, destroy", func(t *testing.T) {
 		dir := other.config.Dir
 		before := requireAlive(t, dir)
+		issuer, token := other.TokenIssuer(), newToken(t, other.Issuer, userDev, groupDev)
 		require.NoError(t, other.Stop())
 		require.NoError(t, other.Stop(), "stop is idempotent")
 		requireGone(t, before)
@@ -164,6 +167,8 @@ func TestSideBySide(t *testing.T) {
 
 		again := start(t, Config{Dir: dir})
 		require.True(t, hasNamespace(t, again, "gas-prod"))
+		require.Equal(t, issuer, again.TokenIssuer())
+		requireUser(t, withToken(again.Issuer, token), userDev, groupDev)
 		require.NoError(t, again.Stop())
 		require.NoError(t, Destroy(t.Context(), dir))
 		require.NoDirExists(t, dir)
@@ -177,12 +182,17 @@ func TestKilledSupervisorLeavesNothing(t *testing.T) {
 	require.Equal(t, helper.Process.Pid, before.Supervisor.PID)
 	_, err := Start(t.Context(), Config{Dir: dir})
 	require.ErrorIs(t, err, ErrAlreadyRunning)
+	issuer, err := OpenIssuer(dir)
+	require.NoError(t, err)
+	token := newToken(t, issuer, userDev, groupDev)
+	requireUser(t, withToken(issuer, token), userDev, groupDev)
 
 	require.NoError(t, helper.Process.Kill())
 	require.Error(t, helper.Wait())
 
 	cp := start(t, Config{Dir: dir})
 	requireGone(t, before)
+	requireUser(t, withToken(cp.Issuer, token), userDev, groupDev)
 	createNamespace(t, cp, "oil-prod")
 	after := requireAlive(t, dir)
 	require.NoError(t, cp.Stop())

@@ -9,6 +9,11 @@
 //	defer cp.Stop()
 //	alice, err := cp.RESTConfig("alice", "capsule.clastix.io")
 //
+// kube-apiserver takes client certificates, and tokens of an OpenID Connect
+// issuer that this package serves over TLS:
+//
+//	carol, err := cp.TokenConfig("carol@example.com", "0fd5e5bb-39bb-468c-b343-dcdfb01e92d0")
+//
 // Everything of one control plane is below Config.Dir, and any number of them
 // run side by side in different directories.
 //
@@ -24,7 +29,8 @@
 // # What stays
 //
 // Stop leaves Dir as it is. A Start in a Dir that was used before continues
-// with its data, its certificate authorities and service account keys, so that
-// kubeconfigs written earlier stay valid as long as the port is the same.
+// with its data, its certificate authorities and the keys of its tokens, so that
+// kubeconfigs written earlier stay valid as long as the port is the same. The
+// issuer of tokens returns to its own port if that is free.
 // Destroy removes it all.
 package controlplane

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"time"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -18,13 +19,18 @@ const (
 	clusterName = "capsule-tenancy"
 	adminUser   = "kubernetes-admin"
 	adminGroup  = "system:masters"
+
+	// TokenLifetime is that of the tokens in configurations.
+	TokenLifetime = 24 * time.Hour
 )
 
 // Issuer signs certificates in the name of a control plane's cluster CA, and
-// wraps them as configurations for clients. It is safe for concurrent use.
+// tokens in that of its OpenID Connect issuer, and wraps them as configurations
+// for clients. It is safe for concurrent use.
 type Issuer struct {
 	server string
 	ca     *authority
+	tokens *tokenAuthority
 }
 
 // OpenIssuer returns the issuer of the control plane in dir, which another
@@ -37,11 +43,20 @@ func OpenIssuer(dir string) (*Issuer, error) {
 	if !st.sameBoot() || !st.Supervisor.alive() || st.Server == "" {
 		return nil, fmt.Errorf("open control plane in %s: %w", dir, ErrNotRunning)
 	}
-	ca, err := loadAuthority(filepath.Join(dir, "pki"), "ca")
+	pkiDir := filepath.Join(dir, pkiName)
+	ca, err := loadAuthority(pkiDir, "ca")
 	if err != nil {
 		return nil, err
 	}
-	return &Issuer{server: st.Server, ca: ca}, nil
+	url, err := readTokenIssuer(dir)
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := loadTokenAuthority(pkiDir, url)
+	if err != nil {
+		return nil, err
+	}
+	return &Issuer{server: st.Server, ca: ca, tokens: tokens}, nil
 }
 
 // Server returns the URL of kube-apiserver.
@@ -77,6 +92,20 @@ func (i *Issuer) RESTConfig(user string, groups ...string) (*rest.Config, error)
 	}, nil
 }
 
+// TokenConfig is RESTConfig by a token, which is valid for TokenLifetime.
+func (i *Issuer) TokenConfig(user string, groups ...string) (*rest.Config, error) {
+	token, err := i.Token(user, groups, TokenLifetime)
+	if err != nil {
+		return nil, err
+	}
+	return &rest.Config{
+		Host:            i.server,
+		QPS:             -1,
+		BearerToken:     token,
+		TLSClientConfig: rest.TLSClientConfig{CAData: i.ca.pem},
+	}, nil
+}
+
 // AdminConfig is RESTConfig for a member of system:masters.
 func (i *Issuer) AdminConfig() (*rest.Config, error) { return i.RESTConfig(adminUser, adminGroup) }
 
@@ -86,6 +115,22 @@ func (i *Issuer) Kubeconfig(user string, groups ...string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return encodeKubeconfig(user, config)
+}
+
+// TokenKubeconfig is TokenConfig as a self-contained kubeconfig file.
+func (i *Issuer) TokenKubeconfig(user string, groups ...string) ([]byte, error) {
+	config, err := i.TokenConfig(user, groups...)
+	if err != nil {
+		return nil, err
+	}
+	return encodeKubeconfig(user, config)
+}
+
+// AdminKubeconfig is Kubeconfig for a member of system:masters.
+func (i *Issuer) AdminKubeconfig() ([]byte, error) { return i.Kubeconfig(adminUser, adminGroup) }
+
+func encodeKubeconfig(user string, config *rest.Config) ([]byte, error) {
 	kubeconfig := clientcmdapi.NewConfig()
 	kubeconfig.Clusters[clusterName] = &clientcmdapi.Cluster{
 		Server:                   config.Host,
@@ -94,6 +139,7 @@ func (i *Issuer) Kubeconfig(user string, groups ...string) ([]byte, error) {
 	kubeconfig.AuthInfos[user] = &clientcmdapi.AuthInfo{
 		ClientCertificateData: config.CertData,
 		ClientKeyData:         config.KeyData,
+		Token:                 config.BearerToken,
 	}
 	context := user + "@" + clusterName
 	kubeconfig.Contexts[context] = &clientcmdapi.Context{Cluster: clusterName, AuthInfo: user}
@@ -104,6 +150,3 @@ func (i *Issuer) Kubeconfig(user string, groups ...string) ([]byte, error) {
 	}
 	return data, nil
 }
-
-// AdminKubeconfig is Kubeconfig for a member of system:masters.
-func (i *Issuer) AdminKubeconfig() ([]byte, error) { return i.Kubeconfig(adminUser, adminGroup) }

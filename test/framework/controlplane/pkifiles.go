@@ -12,6 +12,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+
+	"k8s.io/client-go/util/keyutil"
 )
 
 // firstServiceIP is the first address of serviceCIDR: the one of the Service
@@ -21,6 +23,9 @@ const (
 	firstServiceIP = "10.96.0.1"
 
 	frontProxyUser = "front-proxy-client"
+
+	// pkiName is the directory's name in Config.Dir.
+	pkiName = "pki"
 )
 
 // pki is every key and certificate of a control plane, in files in dir.
@@ -33,7 +38,7 @@ type pki struct {
 	cluster, frontProxy, etcd *authority
 }
 
-// loadOrCreatePKI keeps authorities and service account keys over restarts, and
+// loadOrCreatePKI keeps authorities and the keys of tokens over restarts, and
 // issues all else anew, so that nothing of it expires unseen.
 func loadOrCreatePKI(dir string) (*pki, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -56,6 +61,9 @@ func loadOrCreatePKI(dir string) (*pki, error) {
 	if err := p.ensureServiceAccountKeys(); err != nil {
 		return nil, err
 	}
+	if err := p.ensureTokenKey(); err != nil {
+		return nil, err
+	}
 	loopback := []net.IP{net.IPv4(127, 0, 0, 1)}
 	kubernetes := []string{
 		"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
@@ -67,6 +75,9 @@ func loadOrCreatePKI(dir string) (*pki, error) {
 		},
 		"controller-manager-serving": func() ([]byte, []byte, error) {
 			return p.cluster.serving(controllerManagerName, []string{"localhost"}, loopback)
+		},
+		tokenServingName: func() ([]byte, []byte, error) {
+			return p.cluster.serving(tokenServingName, []string{"localhost"}, loopback)
 		},
 		"front-proxy-client": func() ([]byte, []byte, error) { return p.frontProxy.client(frontProxyUser, nil) },
 		"etcd-client":        func() ([]byte, []byte, error) { return p.etcd.client("etcd-client", nil) },
@@ -104,6 +115,23 @@ func (p *pki) ensureServiceAccountKeys() error {
 		return err
 	}
 	return os.Rename(p.cert("sa"), p.serviceAccountPublicKey())
+}
+
+// ensureTokenKey makes the key of the OpenID Connect issuer unless it is there.
+func (p *pki) ensureTokenKey() error {
+	file := p.key(tokenKeyName)
+	if _, err := loadKey(file); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	key, err := newKey()
+	if err != nil {
+		return err
+	}
+	keyPEM, err := keyutil.MarshalPrivateKeyToPEM(key)
+	if err != nil {
+		return fmt.Errorf("encode key of tokens: %w", err)
+	}
+	return writeFile(file, keyPEM)
 }
 
 func (p *pki) cert(name string) string         { return filepath.Join(p.dir, name+".crt") }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,7 +35,10 @@ type supervisor struct {
 	state state
 	// processes are in the order of their start.
 	processes []*Process
-	closed    bool
+	// servers run in this process. They end after the processes, which ask
+	// them, and before dir is free.
+	servers []io.Closer
+	closed  bool
 }
 
 // newSupervisor takes dir, and ends what an earlier one left running in it.
@@ -142,6 +146,13 @@ func (s *supervisor) add(p *Process) error {
 	return nil
 }
 
+// addServer hands over a server of this process for close to end.
+func (s *supervisor) addServer(server io.Closer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.servers = append(s.servers, server)
+}
+
 // remove undoes add: the process will not be started again, nor be ended by
 // close. The caller sees to its end.
 func (s *supervisor) remove(p *Process) {
@@ -150,8 +161,8 @@ func (s *supervisor) remove(p *Process) {
 	s.processes = slices.DeleteFunc(s.processes, func(other *Process) bool { return other == p })
 }
 
-// close ends all processes, the last to start first, and gives dir free. Only
-// the first call does something.
+// close ends all processes, the last to start first, then the servers, and gives
+// dir free. Only the first call does something.
 func (s *supervisor) close() error {
 	s.mu.Lock()
 	if s.closed {
@@ -160,7 +171,7 @@ func (s *supervisor) close() error {
 	}
 	s.closed = true
 	close(s.closing)
-	processes := slices.Clone(s.processes)
+	processes, servers := slices.Clone(s.processes), slices.Clone(s.servers)
 	s.mu.Unlock()
 
 	var errs []error
@@ -171,6 +182,9 @@ func (s *supervisor) close() error {
 	close(s.forks)
 	if errors.Join(errs...) == nil {
 		errs = append(errs, os.Remove(filepath.Join(s.dir, stateFile)))
+	}
+	for _, server := range servers {
+		errs = append(errs, server.Close())
 	}
 	return errors.Join(append(errs, s.lock.Close())...)
 }
