@@ -1,0 +1,157 @@
+// Copyright The Capsule Tenancy Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package namespace
+
+import (
+	"context"
+	"fmt"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	"tenancy.capsule.io/pkg/controller/objects"
+	"tenancy.capsule.io/pkg/tenant"
+)
+
+// gatherer finds out what has to be known to decide a request. The cache answers
+// where being late does no harm.
+type gatherer struct {
+	cached, live      client.Reader
+	configurationName string
+	// users are the names of the controller's own users.
+	users []string
+}
+
+// gather returns the facts. If the request is final, a Tenant that the namespace
+// is about to join is read as it is now, not as the cache has it.
+func (g *gatherer) gather(ctx context.Context, r Request, final bool) (Facts, error) {
+	config, err := g.configuration(ctx)
+	if err != nil {
+		return Facts{}, err
+	}
+	requester, err := tenant.Classify(config, r.User, g.users, func(namespace string) (bool, error) {
+		return g.inTenant(ctx, namespace)
+	})
+	if err != nil {
+		return Facts{}, err
+	}
+	f := Facts{Requester: requester, Config: config, Tenants: map[string]*capsulev1beta2.Tenant{}}
+	for _, ref := range relevant(r, requester) {
+		if f.Tenants[ref.Name] != nil {
+			continue
+		}
+		t, err := g.tenant(ctx, ref, final && joins(r))
+		if err != nil {
+			return Facts{}, err
+		}
+		if t != nil {
+			f.Tenants[t.Name] = t
+		}
+	}
+	if !final && NeedsOwned(r, requester) {
+		if f.Owned, err = g.owned(ctx, r.User); err != nil {
+			return Facts{}, err
+		}
+	}
+	return f, nil
+}
+
+// relevant returns the Tenants that the decision may depend on, those with a UID
+// first. There are few of them, however many a user's namespace refers to.
+func relevant(r Request, requester tenant.Requester) []tenant.Ref {
+	old, said := ClaimOf(r.Old), ClaimOf(r.New)
+	var refs []tenant.Ref
+	if ref, ok := old.Of(); ok && (requester != tenant.Unknown || !said.Equal(old)) {
+		refs = append(refs, ref)
+	}
+	switch {
+	case r.Operation == admissionv1.Delete || said.Equal(old):
+	case requester == tenant.Administrator || requester == tenant.Controller:
+		for _, name := range said.names() {
+			refs = append(refs, said.ref(name))
+		}
+	case requester == tenant.CapsuleUser && r.Operation == admissionv1.Create && said.label != "":
+		refs = append(refs, said.ref(said.label))
+	}
+	return refs
+}
+
+// joins reports whether the namespace may be about to join a Tenant.
+func joins(r Request) bool {
+	return r.Operation == admissionv1.Create || r.Operation == admissionv1.Update && !ClaimOf(r.New).Equal(ClaimOf(r.Old))
+}
+
+// configuration returns what the configuration says, nil if there is none.
+func (g *gatherer) configuration(ctx context.Context) (*capsulev1beta2.CapsuleConfigurationSpec, error) {
+	config := &capsulev1beta2.CapsuleConfiguration{}
+	err := g.cached.Get(ctx, client.ObjectKey{Name: g.configurationName}, config)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("get configuration %s: %w", g.configurationName, err)
+	}
+	return &config.Spec, nil
+}
+
+// inTenant reports whether the namespace says that it belongs to a tenant.
+func (g *gatherer) inTenant(ctx context.Context, name string) (bool, error) {
+	namespace := objects.Metadata(objects.NamespaceKind)
+	err := g.cached.Get(ctx, client.ObjectKey{Name: name}, namespace)
+	if apierrors.IsNotFound(err) {
+		err = g.live.Get(ctx, client.ObjectKey{Name: name}, namespace)
+	}
+	switch {
+	case apierrors.IsNotFound(err):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("get namespace %s of a service account: %w", name, err)
+	}
+	_, in := tenant.Of(namespace)
+	return in, nil
+}
+
+// tenant returns a Tenant, nil if there is none. The cache is believed only if it
+// knows the Tenant, and with the UID, if one is given.
+func (g *gatherer) tenant(ctx context.Context, ref tenant.Ref, live bool) (*capsulev1beta2.Tenant, error) {
+	key := client.ObjectKey{Name: ref.Name}
+	if !live {
+		t := &capsulev1beta2.Tenant{}
+		err := g.cached.Get(ctx, key, t)
+		if err == nil && (ref.UID == "" || ref.UID == t.UID) {
+			return t, nil
+		}
+		if client.IgnoreNotFound(err) != nil {
+			return nil, fmt.Errorf("get tenant %s: %w", ref.Name, err)
+		}
+	}
+	t := &capsulev1beta2.Tenant{}
+	err := g.live.Get(ctx, key, t)
+	switch {
+	// A label value need not be a name that an object can have.
+	case apierrors.IsNotFound(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("get tenant %s: %w", ref.Name, err)
+	}
+	return t, nil
+}
+
+// owned returns the Tenants that the user owns. They are the cache's own.
+func (g *gatherer) owned(ctx context.Context, info user.Info) ([]*capsulev1beta2.Tenant, error) {
+	all := &capsulev1beta2.TenantList{}
+	if err := g.cached.List(ctx, all, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list tenants: %w", err)
+	}
+	var owned []*capsulev1beta2.Tenant
+	for i := range all.Items {
+		if t := &all.Items[i]; tenant.IsOwner(t, info) {
+			owned = append(owned, t)
+		}
+	}
+	return owned, nil
+}

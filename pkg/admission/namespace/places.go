@@ -1,0 +1,190 @@
+// Copyright The Capsule Tenancy Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package namespace
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	"tenancy.capsule.io/pkg/controller/objects"
+	"tenancy.capsule.io/pkg/tenant"
+)
+
+const (
+	// reservationTTL is how long a place is kept for a namespace that does not come.
+	reservationTTL = 30 * time.Second
+	// placesManager is the field manager of the reservations, which are nobody
+	// else's: the controller leaves them out of the status that it applies.
+	placesManager = "tenancy-webhook"
+
+	firstBackoff = 5 * time.Millisecond
+	maxBackoff   = 200 * time.Millisecond
+)
+
+// Places gives namespaces the places in the quota of their Tenant. Several
+// processes may do so at the same time.
+//
+// Between the moment a request passes here and the moment the namespace can be
+// seen, its place is held by a reservation in the Tenant's status. A reservation is
+// written only onto the very Tenant that was read before the namespaces were
+// listed. So of two who count at the same time one writes, and the other counts
+// again and finds the namespace or its reservation.
+type Places struct {
+	live     client.Reader
+	status   client.SubResourceWriter
+	arrivals *Arrivals
+	clock    clock.Clock
+	// mine spares the replica conflicts with itself.
+	mine turns[tenant.Ref]
+}
+
+// NewPlaces returns the places of all Tenants. It reads with live, which must not
+// be a cache, and writes to the status of Tenants.
+func NewPlaces(live client.Reader, status client.SubResourceWriter, arrivals *Arrivals, clock clock.Clock) *Places {
+	return &Places{live: live, status: status, arrivals: arrivals, clock: clock}
+}
+
+// Take gives the namespace a place, or says why it gets none. On a dry run it
+// only says whether it would.
+func (p *Places) Take(ctx context.Context, ref tenant.Ref, namespace string, dryRun bool) (refusal string, err error) {
+	done, err := p.mine.take(ctx, ref)
+	if err != nil {
+		return "", fmt.Errorf("wait for the quota of tenant %s: %w", ref.Name, err)
+	}
+	defer done()
+	for backoff := firstBackoff; ; backoff = min(2*backoff, maxBackoff) {
+		refusal, err = p.try(ctx, ref, namespace, dryRun)
+		if !apierrors.IsConflict(err) {
+			return refusal, err
+		}
+		if waiting := p.wait(ctx, backoff); waiting != nil {
+			return "", fmt.Errorf("%w, last: %w", waiting, err)
+		}
+	}
+}
+
+// try does what Take does, unless somebody else changes the Tenant meanwhile: then
+// the error is a conflict.
+func (p *Places) try(ctx context.Context, ref tenant.Ref, namespace string, dryRun bool) (string, error) {
+	t := &capsulev1beta2.Tenant{}
+	if err := p.live.Get(ctx, client.ObjectKey{Name: ref.Name}, t); client.IgnoreNotFound(err) != nil {
+		return "", fmt.Errorf("get tenant %s: %w", ref.Name, err)
+	}
+	if tenant.RefOf(t) != ref || t.DeletionTimestamp != nil {
+		return fmt.Sprintf("tenant %q is being deleted and takes no namespaces: choose another one for namespace %q", ref.Name, namespace), nil
+	}
+	if t.Spec.NamespaceOptions == nil || t.Spec.NamespaceOptions.Quota == nil {
+		return "", nil
+	}
+	quota := int(*t.Spec.NamespaceOptions.Quota)
+
+	present, err := p.present(ctx, t)
+	if err != nil {
+		return "", err
+	}
+	now := p.clock.Now()
+	pending := p.pending(t, present, now)
+	others := sets.KeySet(present)
+	for _, reservation := range pending {
+		others.Insert(reservation.Name)
+	}
+	others.Delete(namespace)
+	// One that is there already keeps its place: the API server says that it exists.
+	if _, exists := present[namespace]; !exists && others.Len() >= quota {
+		return fmt.Sprintf("tenant %q has all of the %d namespaces that it may have: delete one before you create namespace %q, "+
+			"or ask a cluster administrator to raise its spec.namespaceOptions.quota", t.Name, quota, namespace), nil
+	}
+	if dryRun {
+		return "", nil
+	}
+	return "", p.reserve(ctx, t, renewed(pending, namespace, now))
+}
+
+// present returns the namespaces of the Tenant, terminating ones included, and
+// when they were created.
+func (p *Places) present(ctx context.Context, t *capsulev1beta2.Tenant) (map[string]time.Time, error) {
+	list := objects.MetadataList(objects.NamespaceKind)
+	if err := p.live.List(ctx, list, client.MatchingLabels{capsulev1beta2.TenantLabel: t.Name}); err != nil {
+		return nil, fmt.Errorf("list namespaces of tenant %s: %w", t.Name, err)
+	}
+	present := make(map[string]time.Time, len(list.Items))
+	for i := range list.Items {
+		if tenant.Owns(t, &list.Items[i]) {
+			present[list.Items[i].Name] = list.Items[i].CreationTimestamp.Time
+		}
+	}
+	return present, nil
+}
+
+// pending returns the reservations that still hold a place: those of namespaces
+// that may yet come.
+func (p *Places) pending(t *capsulev1beta2.Tenant, present map[string]time.Time, now time.Time) []capsulev1beta2.NamespaceReservation {
+	var pending []capsulev1beta2.NamespaceReservation
+	for _, reservation := range t.Status.NamespaceReservations {
+		// Another replica's clock may be ahead of ours.
+		if age := now.Sub(reservation.Time.Time); age >= reservationTTL || age <= -reservationTTL {
+			continue
+		}
+		created, came := present[reservation.Name]
+		if !came {
+			created, came = p.arrivals.at(tenant.RefOf(t), reservation.Name)
+		}
+		// An earlier namespace of the name is not the one that is waited for. The
+		// API server counts in whole seconds.
+		if came && !created.Before(reservation.Time.Truncate(time.Second)) {
+			continue
+		}
+		pending = append(pending, reservation)
+	}
+	return pending
+}
+
+// renewed returns the reservations with one of now for the namespace.
+func renewed(pending []capsulev1beta2.NamespaceReservation, namespace string, now time.Time) []capsulev1beta2.NamespaceReservation {
+	reservations := make([]capsulev1beta2.NamespaceReservation, 0, len(pending)+1)
+	for _, reservation := range pending {
+		if reservation.Name != namespace {
+			reservations = append(reservations, reservation)
+		}
+	}
+	return append(reservations, capsulev1beta2.NamespaceReservation{Name: namespace, Time: metav1.NewMicroTime(now)})
+}
+
+// reserve writes the reservations, and nothing else, if the Tenant is as it was read.
+func (p *Places) reserve(ctx context.Context, t *capsulev1beta2.Tenant, reservations []capsulev1beta2.NamespaceReservation) error {
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"resourceVersion": t.ResourceVersion},
+		"status":   map[string]any{"namespaceReservations": reservations},
+	})
+	if err != nil {
+		return fmt.Errorf("encode reservations: %w", err)
+	}
+	if err := p.status.Patch(ctx, t, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(placesManager)); err != nil {
+		return fmt.Errorf("reserve a place in tenant %s: %w", t.Name, err)
+	}
+	return nil
+}
+
+// wait waits about as long as it is told, but not beyond the context.
+func (p *Places) wait(ctx context.Context, about time.Duration) error {
+	timer := p.clock.NewTimer(about/2 + rand.N(about)) //nolint:gosec // it keeps replicas apart, no secret
+	defer timer.Stop()
+	select {
+	case <-timer.C():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
