@@ -1,0 +1,191 @@
+// Copyright The Capsule Tenancy Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package objects
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/util/csaupgrade"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// ForeignError is about an object that has a name which the controller needs, says
+// something else than it should, and was not made by the controller.
+type ForeignError struct {
+	Kind string
+	Key  client.ObjectKey
+}
+
+func (e *ForeignError) Error() string {
+	return fmt.Sprintf("%s %s exists and is not the controller's: delete it", e.Kind, Name(e.Key))
+}
+
+// Applier writes objects as they are wanted to be, as the one field manager.
+type Applier struct {
+	client.Client
+	// Live reads from the API server.
+	Live client.Reader
+}
+
+// Make makes an object that is not among the cached ones. Where there is one all the
+// same it does what ApplyUnknown does. To create an object takes the API server half
+// the time of applying it; it is applied from its first change on.
+func (a Applier) Make(ctx context.Context, object client.Object, wanted runtime.ApplyConfiguration, kind schema.GroupVersionKind) error {
+	err := a.Create(ctx, object, client.FieldOwner(FieldManager))
+	if !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	return a.ApplyUnknown(ctx, wanted, kind, client.ObjectKeyFromObject(object))
+}
+
+// ApplyKnown applies what is wanted of an object that is known to be the
+// controller's: it takes fields back from whoever changed them. What the object is
+// its managedFields have to say as far as they are the controller's.
+func (a Applier) ApplyKnown(ctx context.Context, wanted runtime.ApplyConfiguration, kind schema.GroupVersionKind, is client.Object) error {
+	if slices.ContainsFunc(is.GetManagedFields(), isCreated) {
+		present, err := a.present(ctx, kind, client.ObjectKeyFromObject(is))
+		if err != nil {
+			return err
+		}
+		return a.take(ctx, wanted, present)
+	}
+	return a.Apply(ctx, wanted, client.FieldOwner(FieldManager), client.ForceOwnership)
+}
+
+// ApplyUnknown applies what is wanted of an object that is not among the cached
+// ones. It makes the object, or adopts one that says the same already. One that
+// says something else is changed only if the controller has made it once, whatever
+// became of its labels; else the error is a ForeignError.
+func (a Applier) ApplyUnknown(ctx context.Context, wanted runtime.ApplyConfiguration, kind schema.GroupVersionKind, key client.ObjectKey) error {
+	err := a.Apply(ctx, wanted, client.FieldOwner(FieldManager))
+	if !apierrors.HasStatusCause(err, metav1.CauseTypeFieldManagerConflict) {
+		return err
+	}
+	present, err := a.present(ctx, kind, key)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(present.GetManagedFields(), isOwn) {
+		return &ForeignError{kind.Kind, key}
+	}
+	return a.take(ctx, wanted, present)
+}
+
+func (a Applier) present(ctx context.Context, kind schema.GroupVersionKind, key client.ObjectKey) (*metav1.PartialObjectMetadata, error) {
+	present := Metadata(kind)
+	if err := a.Live.Get(ctx, key, present); err != nil {
+		return nil, fmt.Errorf("get %s %s: %w", kind.Kind, Name(key), err)
+	}
+	return present, nil
+}
+
+// take applies what is wanted of an object that is there. What the controller
+// created is made what it applied before, or it would keep what is not wanted any
+// more.
+func (a Applier) take(ctx context.Context, wanted runtime.ApplyConfiguration, present *metav1.PartialObjectMetadata) error {
+	patch, err := csaupgrade.UpgradeManagedFieldsPatch(present, sets.New(FieldManager), FieldManager)
+	if err != nil {
+		return fmt.Errorf("read managed fields: %w", err)
+	}
+	if len(patch) > 0 {
+		if err := a.Patch(ctx, present, client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(FieldManager)); err != nil {
+			return fmt.Errorf("write managed fields: %w", err)
+		}
+	}
+	return a.Apply(ctx, wanted, client.FieldOwner(FieldManager), client.ForceOwnership)
+}
+
+// ApplyStatus applies the status of an object of ours, in the life that it has. What
+// others wrote into the status, in fields that this one leaves out, stays.
+func (a Applier) ApplyStatus(ctx context.Context, kind schema.GroupVersionKind, object metav1.Object, status any) error {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(status)
+	if err != nil {
+		return fmt.Errorf("encode status: %w", err)
+	}
+	wanted := &unstructured.Unstructured{Object: map[string]any{"status": content}}
+	wanted.SetGroupVersionKind(kind)
+	wanted.SetName(object.GetName())
+	wanted.SetUID(object.GetUID())
+	return a.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(wanted), client.FieldOwner(FieldManager), client.ForceOwnership)
+}
+
+// DeleteExactly deletes this very object, not one that has got its name since.
+// That it is gone already is no error.
+func (a Applier) DeleteExactly(ctx context.Context, object client.Object) error {
+	uid := object.GetUID()
+	return client.IgnoreNotFound(a.Delete(ctx, object, client.Preconditions{UID: &uid}))
+}
+
+// Name returns a key as it is written in messages.
+func Name(key client.ObjectKey) string {
+	if key.Namespace == "" {
+		return key.Name
+	}
+	return key.String()
+}
+
+// isOwn reports whether an entry of managedFields is of what the controller created
+// or applied.
+func isOwn(entry metav1.ManagedFieldsEntry) bool {
+	return entry.Manager == FieldManager && entry.Subresource == ""
+}
+
+// isCreated reports whether it is of what the controller created.
+func isCreated(entry metav1.ManagedFieldsEntry) bool {
+	return isOwn(entry) && entry.Operation == metav1.ManagedFieldsOperationUpdate
+}
+
+// HasMetadata reports whether an object of the controller has the labels and
+// annotations that are wanted, and no others that the controller gave it. Those of
+// others are left alone. Which is which the object's managedFields say.
+func HasMetadata(object metav1.Object, labels, annotations map[string]string) bool {
+	return hasOnly(object, "f:labels", object.GetLabels(), labels) &&
+		hasOnly(object, "f:annotations", object.GetAnnotations(), annotations)
+}
+
+func hasOnly(object metav1.Object, field string, present, wanted map[string]string) bool {
+	for key, value := range wanted {
+		if got, ok := present[key]; !ok || got != value {
+			return false
+		}
+	}
+	if len(present) == len(wanted) {
+		return true
+	}
+	own := ownKeys(object, field)
+	for key := range present {
+		if _, ok := wanted[key]; !ok && own.Has("f:"+key) {
+			return false
+		}
+	}
+	return true
+}
+
+// ownKeys returns the keys below a field of the metadata that are the controller's.
+func ownKeys(object metav1.Object, field string) sets.Set[string] {
+	keys := sets.New[string]()
+	for _, entry := range object.GetManagedFields() {
+		if !isOwn(entry) || entry.FieldsV1 == nil {
+			continue
+		}
+		var fields struct {
+			Metadata map[string]map[string]json.RawMessage `json:"f:metadata"`
+		}
+		// What cannot be read claims nothing: the worst is a label too many.
+		if json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields) == nil {
+			keys = keys.Union(sets.KeySet(fields.Metadata[field]))
+		}
+	}
+	return keys
+}

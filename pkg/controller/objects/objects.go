@@ -1,0 +1,177 @@
+// Copyright The Capsule Tenancy Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package objects says which objects of the cluster the reconcilers and webhooks
+// read, in what form they are cached, and by which indexes they are found.
+//
+// Invariant: what is cached is no more than what is asked of it. Namespaces,
+// nodes and classes are kept as metadata; RoleBindings only where Capsule's label
+// marks them as managed; of a volume its claim and its phase. Nobody changes a
+// cached object: some are handed out without a copy.
+package objects
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	nodev1 "k8s.io/api/node/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/selection"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	"tenancy.capsule.io/pkg/tenant"
+)
+
+// FieldManager is the one field manager of everything that is applied.
+const FieldManager = "tenancy-controller"
+
+const (
+	// TenantOfNamespace is the index of namespaces by the name of the Tenant that
+	// they say they belong to.
+	TenantOfNamespace = "tenant"
+	// TenantOfVolume is the index of PersistentVolumes by their tenant label.
+	TenantOfVolume = "tenant"
+	// ClaimNamespaceOfVolume is the index of PersistentVolumes by the namespace of
+	// the claim that they are bound to.
+	ClaimNamespaceOfVolume = "claimNamespace"
+)
+
+// The kinds that are cached as metadata.
+var (
+	NamespaceKind     = corev1.SchemeGroupVersion.WithKind("Namespace")
+	NodeKind          = corev1.SchemeGroupVersion.WithKind("Node")
+	StorageClassKind  = storagev1.SchemeGroupVersion.WithKind("StorageClass")
+	IngressClassKind  = networkingv1.SchemeGroupVersion.WithKind("IngressClass")
+	PriorityClassKind = schedulingv1.SchemeGroupVersion.WithKind("PriorityClass")
+	RuntimeClassKind  = nodev1.SchemeGroupVersion.WithKind("RuntimeClass")
+)
+
+// Metadata returns an empty object by which the metadata of a kind is asked for.
+func Metadata(kind schema.GroupVersionKind) *metav1.PartialObjectMetadata {
+	object := &metav1.PartialObjectMetadata{}
+	object.SetGroupVersionKind(kind)
+	return object
+}
+
+// MetadataList returns an empty list of the metadata of a kind.
+func MetadataList(kind schema.GroupVersionKind) *metav1.PartialObjectMetadataList {
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
+	return list
+}
+
+// CacheOptions returns how the manager's cache keeps the objects.
+func CacheOptions() cache.Options {
+	return cache.Options{
+		DefaultTransform: WithoutManagedFields,
+		ByObject: map[client.Object]cache.ByObject{
+			&rbacv1.RoleBinding{}: {Label: Has(capsulev1beta2.RoleBindingLabel), Transform: withOwnManagedFields},
+			// What is compiled for tenants has a cache of its own.
+			&rbacv1.ClusterRole{}:        {Label: hasNot(capsulev1beta2.TenantLabel)},
+			&rbacv1.ClusterRoleBinding{}: {Label: hasNot(capsulev1beta2.TenantLabel)},
+			&corev1.PersistentVolume{}:   {Transform: claimOnly},
+		},
+	}
+}
+
+// Has returns the selector of the objects that carry the label.
+func Has(label string) labels.Selector { return selector(label, selection.Exists) }
+
+// hasNot returns the selector of the objects that do not.
+func hasNot(label string) labels.Selector { return selector(label, selection.DoesNotExist) }
+
+func selector(label string, operator selection.Operator) labels.Selector {
+	requirement, err := labels.NewRequirement(label, operator, nil)
+	utilruntime.Must(err)
+	return labels.NewSelector().Add(*requirement)
+}
+
+// WithoutManagedFields is a transformation of caches.
+func WithoutManagedFields(object any) (any, error) {
+	if accessor, err := meta.Accessor(object); err == nil {
+		accessor.SetManagedFields(nil)
+	}
+	return object, nil
+}
+
+// withOwnManagedFields keeps of an object's managedFields those of the controller:
+// they tell labels of its own, which it may remove, from those of others.
+func withOwnManagedFields(object any) (any, error) {
+	if accessor, err := meta.Accessor(object); err == nil {
+		accessor.SetManagedFields(slices.DeleteFunc(accessor.GetManagedFields(), func(entry metav1.ManagedFieldsEntry) bool {
+			return !isOwn(entry)
+		}))
+	}
+	return object, nil
+}
+
+// claimOnly leaves of a volume what says who uses it.
+func claimOnly(object any) (any, error) {
+	volume, ok := object.(*corev1.PersistentVolume)
+	if !ok {
+		return WithoutManagedFields(object)
+	}
+	volume.ManagedFields = nil
+	volume.Annotations = nil
+	volume.Spec = corev1.PersistentVolumeSpec{ClaimRef: volume.Spec.ClaimRef}
+	volume.Status = corev1.PersistentVolumeStatus{Phase: volume.Status.Phase}
+	return volume, nil
+}
+
+// Index makes the indexes. It has to be called once, before the cache starts.
+func Index(ctx context.Context, indexer client.FieldIndexer) error {
+	if err := indexer.IndexField(ctx, Metadata(NamespaceKind), TenantOfNamespace, func(namespace client.Object) []string {
+		if ref, ok := tenant.Of(namespace); ok {
+			return []string{ref.Name}
+		}
+		return nil
+	}); err != nil {
+		return fmt.Errorf("index namespaces: %w", err)
+	}
+	if err := indexer.IndexField(ctx, &corev1.PersistentVolume{}, TenantOfVolume, func(volume client.Object) []string {
+		if name := volume.GetLabels()[capsulev1beta2.TenantLabel]; name != "" {
+			return []string{name}
+		}
+		return nil
+	}); err != nil {
+		return fmt.Errorf("index volumes: %w", err)
+	}
+	if err := indexer.IndexField(ctx, &corev1.PersistentVolume{}, ClaimNamespaceOfVolume, func(object client.Object) []string {
+		if volume, ok := object.(*corev1.PersistentVolume); ok && volume.Spec.ClaimRef != nil {
+			return []string{volume.Spec.ClaimRef.Namespace}
+		}
+		return nil
+	}); err != nil {
+		return fmt.Errorf("index volumes by claim: %w", err)
+	}
+	return nil
+}
+
+// NamespacesOf returns the metadata of the namespaces that belong to this very
+// Tenant, terminating ones included, in no particular order. They are the cache's
+// own: callers must not modify them.
+func NamespacesOf(ctx context.Context, reader client.Reader, t metav1.Object) ([]metav1.PartialObjectMetadata, error) {
+	list := MetadataList(NamespaceKind)
+	if err := reader.List(ctx, list, client.MatchingFields{TenantOfNamespace: t.GetName()}, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list namespaces of tenant %s: %w", t.GetName(), err)
+	}
+	owned := list.Items[:0]
+	for i := range list.Items {
+		if tenant.Owns(t, &list.Items[i]) {
+			owned = append(owned, list.Items[i])
+		}
+	}
+	return owned, nil
+}

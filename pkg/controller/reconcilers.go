@@ -1,0 +1,88 @@
+// Copyright The Capsule Tenancy Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	authenticationclient "k8s.io/client-go/kubernetes/typed/authentication/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	"tenancy.capsule.io/pkg/admission"
+	"tenancy.capsule.io/pkg/controller/access"
+	"tenancy.capsule.io/pkg/controller/configuration"
+	"tenancy.capsule.io/pkg/controller/namespaces"
+	"tenancy.capsule.io/pkg/controller/provisioner"
+	"tenancy.capsule.io/pkg/controller/report"
+	"tenancy.capsule.io/pkg/controller/tenants"
+	"tenancy.capsule.io/pkg/controller/volumes"
+	"tenancy.capsule.io/pkg/tenant"
+)
+
+// reconciler is one that Config.Controllers names.
+type reconciler struct {
+	name string
+	add  func(mgr ctrl.Manager, c Config, reports *report.Store) error
+}
+
+// reconcilers are all that there are.
+func reconcilers() []reconciler {
+	return []reconciler{
+		{Access, func(mgr ctrl.Manager, c Config, reports *report.Store) error {
+			return access.Add(mgr, access.Options{
+				WriteOperations: c.CompileWriteOperations,
+				Report:          func(ref tenant.Ref, err error) { reports.Set(ref, access.Name, "", err) },
+			})
+		}},
+		{configuration.Name, func(mgr ctrl.Manager, c Config, reports *report.Store) error {
+			return configuration.Add(mgr, reports, c.ConfigurationName)
+		}},
+		{namespaces.Name, func(mgr ctrl.Manager, _ Config, reports *report.Store) error { return namespaces.Add(mgr, reports) }},
+		{provisioner.Name, func(mgr ctrl.Manager, c Config, reports *report.Store) error {
+			return provisioner.Add(mgr, reports, c.ConfigurationName)
+		}},
+		{tenants.Name, func(mgr ctrl.Manager, _ Config, reports *report.Store) error { return tenants.Add(mgr, reports) }},
+		{volumes.Name, func(mgr ctrl.Manager, _ Config, _ *report.Store) error { return volumes.Add(mgr) }},
+	}
+}
+
+// addWebhooks has every replica judge namespaces and Tenants, and convert Tenants.
+func addWebhooks(ctx context.Context, mgr ctrl.Manager, c Config) error {
+	// A replica that does not lead reconciles nothing: its cache would begin to read
+	// these when the first request asks for them.
+	for _, object := range []client.Object{&capsulev1beta2.Tenant{}, &capsulev1beta2.CapsuleConfiguration{}} {
+		if _, err := mgr.GetCache().GetInformer(ctx, object, cache.BlockUntilSynced(false)); err != nil {
+			return fmt.Errorf("add cache: %w", err)
+		}
+	}
+	user, err := whoAmI(ctx, mgr)
+	if err != nil {
+		return err
+	}
+	return admission.Register(mgr, admission.Options{ConfigurationName: c.ConfigurationName, Users: []string{user}})
+}
+
+// whoAmI returns the user name under which the API server knows the controller, on
+// every replica: they have the same credential.
+func whoAmI(ctx context.Context, mgr ctrl.Manager) (string, error) {
+	reviews, err := authenticationclient.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return "", fmt.Errorf("create client: %w", err)
+	}
+	review, err := reviews.SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
+	if err != nil {
+		return "", fmt.Errorf("find own user name: %w", err)
+	}
+	if name := review.Status.UserInfo.Username; name != "" {
+		return name, nil
+	}
+	return "", errors.New("find own user name: the API server does not know it")
+}

@@ -1,0 +1,110 @@
+// Copyright The Capsule Tenancy Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package tenants says in the status of each Tenant what became of it, in events
+// what an administrator should know, and in metrics how it is.
+//
+// Invariants:
+//   - The status is computed from the Tenant, the cached objects and the reports of
+//     other reconcilers, and only told: nobody decides by it.
+//   - It is written when it differs from what is there, as a whole, and at most once
+//     for a batch of changes: its lists are as long as the tenant is large.
+//   - The namespaceReservations in it are the webhook's and are never touched.
+//   - An event is recorded when what it says has changed, not when it was looked at.
+package tenants
+
+import (
+	"context"
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	"tenancy.capsule.io/pkg/controller/objects"
+	"tenancy.capsule.io/pkg/controller/report"
+	"tenancy.capsule.io/pkg/tenant"
+)
+
+// Name is the name of the controller.
+const Name = "tenants"
+
+// Kind is the kind of Tenants.
+var Kind = capsulev1beta2.SchemeGroupVersion.WithKind(tenant.Kind)
+
+type reconciler struct {
+	objects.Applier
+	reports  *report.Store
+	recorder events.EventRecorder
+	metrics  *collector
+	clock    clock.PassiveClock
+}
+
+// Reconcile writes the status of one Tenant.
+func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	t := &capsulev1beta2.Tenant{}
+	if err := r.Get(ctx, request.NamespacedName, t, client.UnsafeDisableDeepCopy); err != nil {
+		if client.IgnoreNotFound(err) != nil {
+			return reconcile.Result{}, fmt.Errorf("get tenant: %w", err)
+		}
+		r.reports.Forget(request.Name, "")
+		r.metrics.forget(request.Name)
+		return reconcile.Result{}, nil
+	}
+	r.reports.Forget(t.Name, t.UID)
+	found, err := r.look(ctx, t)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	wanted := status(t, found)
+	if !isRight(&t.Status, wanted) {
+		log.FromContext(ctx).V(2).Info("Write status", "size", wanted.Size)
+		if err := r.ApplyStatus(ctx, Kind, t, wanted); err != nil {
+			return reconcile.Result{}, fmt.Errorf("write status: %w", err)
+		}
+		r.tell(t, wanted)
+	}
+	r.metrics.set(t, wanted)
+	return reconcile.Result{}, nil
+}
+
+// look collects what the status is about.
+func (r *reconciler) look(ctx context.Context, t *capsulev1beta2.Tenant) (observation, error) {
+	found := observation{reports: r.reports.Of(tenant.RefOf(t)), classes: map[schema.GroupVersionKind][]metav1.PartialObjectMetadata{}, now: r.clock.Now()}
+	var err error
+	if found.namespaces, err = objects.NamespacesOf(ctx, r, t); err != nil {
+		return found, err
+	}
+	for i := range classKinds {
+		kind := classKinds[i].kind
+		list := objects.MetadataList(kind)
+		if err := r.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+			return found, fmt.Errorf("list %s: %w", kind.Kind, err)
+		}
+		found.classes[kind] = list.Items
+	}
+	return found, nil
+}
+
+// Add registers the controller, which shows what others report about Tenants.
+func Add(mgr ctrl.Manager, reports *report.Store) error {
+	collector, err := register(metrics.Registry)
+	if err != nil {
+		return err
+	}
+	r := &reconciler{
+		Applier:  objects.Applier{Client: mgr.GetClient(), Live: mgr.GetAPIReader()},
+		reports:  reports,
+		recorder: mgr.GetEventRecorder(objects.FieldManager),
+		metrics:  collector,
+		clock:    clock.RealClock{},
+	}
+	return r.watch(mgr)
+}
