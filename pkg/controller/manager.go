@@ -29,7 +29,6 @@ import (
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/certificates"
 	"tenancy.capsule.io/pkg/controller/objects"
-	"tenancy.capsule.io/pkg/controller/report"
 )
 
 // Manager is a controller. It is used once.
@@ -67,7 +66,7 @@ func New(ctx context.Context, c Config) (*Manager, error) {
 			return nil, fmt.Errorf("add certificates: %w", err)
 		}
 	}
-	reports := report.New()
+	reports := newReports()
 	for _, r := range reconcilers() {
 		if !slices.Contains(c.Controllers, r.name) {
 			continue

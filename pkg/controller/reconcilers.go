@@ -30,27 +30,37 @@ import (
 // reconciler is one that Config.Controllers names.
 type reconciler struct {
 	name string
-	add  func(mgr ctrl.Manager, c Config, reports *report.Store) error
+	add  func(mgr ctrl.Manager, c Config, r reports) error
 }
+
+// reports are by whom they are read: a Store feeds one controller.
+type reports struct {
+	// ofTenants the controller of Tenants writes into their status.
+	ofTenants *report.Store
+	// ofConfiguration goes into that of the CapsuleConfiguration.
+	ofConfiguration *report.Store
+}
+
+func newReports() reports { return reports{ofTenants: report.New(), ofConfiguration: report.New()} }
 
 // reconcilers are all that there are.
 func reconcilers() []reconciler {
 	return []reconciler{
-		{Access, func(mgr ctrl.Manager, c Config, reports *report.Store) error {
+		{Access, func(mgr ctrl.Manager, c Config, r reports) error {
 			return access.Add(mgr, access.Options{
 				WriteOperations: c.CompileWriteOperations,
-				Report:          func(ref tenant.Ref, err error) { reports.Set(ref, access.Name, "", err) },
+				Report:          func(ref tenant.Ref, err error) { r.ofTenants.Set(ref, access.Name, "", err) },
 			})
 		}},
-		{configuration.Name, func(mgr ctrl.Manager, c Config, reports *report.Store) error {
-			return configuration.Add(mgr, reports, c.ConfigurationName)
+		{configuration.Name, func(mgr ctrl.Manager, c Config, r reports) error {
+			return configuration.Add(mgr, r.ofConfiguration, c.ConfigurationName)
 		}},
-		{namespaces.Name, func(mgr ctrl.Manager, _ Config, reports *report.Store) error { return namespaces.Add(mgr, reports) }},
-		{provisioner.Name, func(mgr ctrl.Manager, c Config, reports *report.Store) error {
-			return provisioner.Add(mgr, reports, c.ConfigurationName)
+		{namespaces.Name, func(mgr ctrl.Manager, _ Config, r reports) error { return namespaces.Add(mgr, r.ofTenants) }},
+		{provisioner.Name, func(mgr ctrl.Manager, c Config, r reports) error {
+			return provisioner.Add(mgr, r.ofConfiguration, c.ConfigurationName)
 		}},
-		{tenants.Name, func(mgr ctrl.Manager, _ Config, reports *report.Store) error { return tenants.Add(mgr, reports) }},
-		{volumes.Name, func(mgr ctrl.Manager, _ Config, _ *report.Store) error { return volumes.Add(mgr) }},
+		{tenants.Name, func(mgr ctrl.Manager, _ Config, r reports) error { return tenants.Add(mgr, r.ofTenants) }},
+		{volumes.Name, func(mgr ctrl.Manager, _ Config, _ reports) error { return volumes.Add(mgr) }},
 	}
 }
 

@@ -49,7 +49,7 @@ type Store struct {
 	wake func(name string)
 }
 
-// New returns an empty Store.
+// New returns an empty Store. Objects of different kinds need one each.
 func New() *Store {
 	return &Store{of: map[tenant.Ref]map[string]map[string]string{}, in: map[string]sets.Set[tenant.Ref]{}}
 }
