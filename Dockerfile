@@ -4,6 +4,7 @@
 # One target per binary:
 #
 #   docker build --target tenancy-apiserver --tag tenancy-apiserver .
+#   docker build --target tenancy-controller --tag tenancy-controller .
 
 # The compiler runs on the builder's platform and crosses to the target's.
 FROM --platform=$BUILDPLATFORM golang:1.26 AS build
@@ -29,6 +30,10 @@ RUN CGO_ENABLED=0 GOOS="${TARGETOS}" GOARCH="${TARGETARCH}" \
 FROM scratch AS runtime
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 USER 65532:65532
+
+FROM runtime AS tenancy-controller
+COPY --from=build /out/tenancy-controller /tenancy-controller
+ENTRYPOINT ["/tenancy-controller"]
 
 FROM runtime AS tenancy-apiserver
 COPY --from=build /out/tenancy-apiserver /tenancy-apiserver

@@ -28,7 +28,7 @@ demo: up ## Start everything and give a short tour with kubectl.
 	hack/demo.sh
 
 .PHONY: up
-up: controlplane build ## Start a control plane with tenancy-apiserver in it. Takes APISERVER_PORT.
+up: controlplane build ## Start a control plane with tenancy-apiserver and tenancy-controller in it. Takes APISERVER_PORT.
 	go run ./hack/cluster up $(if $(APISERVER_PORT),--apiserver-port $(APISERVER_PORT))
 
 .PHONY: down
@@ -79,7 +79,8 @@ test-unit: $(GOTESTSUM) ## Unit tests: seconds, once compiled.
 # Cached results say nothing about a control plane: -count=1. One package at a
 # time: each starts control planes of its own.
 .PHONY: test-integration
-test-integration: $(GOTESTSUM) controlplane ## Tests of the control plane and of make up and make down.
+test-integration: $(GOTESTSUM) controlplane ## Tests of the control plane, of make up and make down, and of replicas of the controller.
+	go build -race -o bin/race/ ./cmd/...
 	$(call gotestsum,integration,-count=1 -p 1 -timeout 20m,./test/framework/... ./hack/cluster/...)
 
 .PHONY: test-e2e

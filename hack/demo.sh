@@ -2,9 +2,9 @@
 # Copyright The Capsule Tenancy Authors.
 # SPDX-License-Identifier: Apache-2.0
 
-# A tour of what "make up" started. It prints each command before its output; a
-# command that is meant to be refused has to be. It may be run again: what an
-# earlier run made is deleted first.
+# A tour of what "make up" started, with the Tenants of artifacts/examples. It prints
+# each command before its output; a command that is meant to be refused has to be. It
+# may be run again: what an earlier run made is deleted first.
 
 set -o errexit -o nounset -o pipefail
 
@@ -38,8 +38,8 @@ refused() {
     fi
 }
 
-# await WANT COMMAND...: waits until the output holds WANT; RBAC reaches the view
-# by a watch.
+# await WANT COMMAND...: waits until the output holds WANT; what is compiled to RBAC
+# reaches the view by a watch.
 await() {
     local want="$1"
     shift
@@ -53,78 +53,116 @@ await() {
     exit 1
 }
 
-bold "An administrator makes namespaces, and RoleBindings in them: ordinary RBAC."
+examples=artifacts/examples
+
+# clean: Tenants take their namespaces along.
+clean() {
+    kubectl delete tenants.capsule.clastix.io --all >/dev/null
+    kubectl wait --for=delete --timeout=60s namespaces -l capsule.clastix.io/tenant >/dev/null
+    # The controller makes it again, with the defaults.
+    kubectl delete capsuleconfiguration default --ignore-not-found >/dev/null
+    await Succeeded kubectl get capsuleconfiguration default -o yaml
+}
+
 as admin
-namespaces=(oil-prod oil-dev gas-prod wind-prod)
-kubectl delete namespace "${namespaces[@]}" --ignore-not-found >/dev/null
-for namespace in "${namespaces[@]}"; do
-    run kubectl create namespace "${namespace}"
-    run kubectl label namespace "${namespace}" "capsule.clastix.io/tenant=${namespace%-*}"
-done
-run kubectl create rolebinding owner -n oil-prod --clusterrole=admin --user=alice
-run kubectl create rolebinding owner -n oil-dev --clusterrole=admin --user=alice
-run kubectl create rolebinding team -n gas-prod --clusterrole=view --group=capsule.clastix.io
+clean
 
-bold "And what else a cluster has: nodes, volumes, classes and Tenants, with one ClusterRole of what alice may get."
-run kubectl apply -f hack/demo/objects.yaml
-run kubectl apply -f test/framework/testdata/tenants.yaml
-kubectl wait --for=condition=Established --timeout=30s crd/tenants.capsule.clastix.io >/dev/null
-run kubectl apply -f hack/demo/tenants.yaml
-await gas-prod kubectl --kubeconfig .run/kubeconfig/bob.kubeconfig get tenantnamespaces
-await oil-dev kubectl --kubeconfig .run/kubeconfig/alice.kubeconfig get tenantnamespaces
+bold "A cluster has nodes, volumes and classes. An administrator makes Tenants of it: oil, gas and solar are alice's."
+run kubectl apply -f ${examples}/nodes.yaml -f ${examples}/storageclasses.yaml -f ${examples}/ingressclasses.yaml \
+    -f ${examples}/priorityclasses.yaml -f ${examples}/runtimeclasses.yaml -f ${examples}/persistentvolumes.yaml
+run kubectl apply -f ${examples}/tenants-alice.yaml -f ${examples}/oil.yaml
+await True kubectl get tenant oil -o wide
+run kubectl get tenants
 
-bold "alice may get some namespaces, but Kubernetes cannot list them for her."
+bold "alice owns them, and makes namespaces herself. Whose a namespace is, its name says."
 as alice
+run kubectl create namespace oil-production
+run kubectl create namespace gas-marketing
+refused 'begin namespace "production" with the name of one of them' kubectl create namespace production
+
+bold "Kubernetes cannot list her namespaces for her. The view lists exactly those that she may get, with the kubeconfig she has."
 refused Forbidden kubectl get namespaces
-
-bold "The view lists exactly what she may get, with the kubeconfig she has."
+await gas-marketing kubectl get tenantnamespaces
+await oil-production kubectl get tenantnamespaces
 run kubectl get tenantnamespaces
-run kubectl get tns -o wide
-run kubectl get tns -l capsule.clastix.io/tenant=oil
-run kubectl get tns oil-prod -o yaml
-refused NotFound kubectl get tns wind-prod
+run kubectl get tns -l capsule.clastix.io/tenant=oil -o wide
+refused NotFound kubectl get tns kube-system
 
-bold "So do the views of every kind that is not in a namespace."
+bold "So do the views of all that is not in a namespace: what the Tenants select by labels, names and patterns."
 refused Forbidden kubectl get nodes
-await oil kubectl get mytenants
+await silver kubectl get tenancy
 run kubectl get tenancy
 
-bold "bob is in the same group and owns nothing himself."
-as bob
-run kubectl get tenantnamespaces
-
-bold "It is an API like any other."
-as alice
-run kubectl explain tenantnamespaces.status
-run kubectl auth can-i list tenantnamespaces
-run kubectl api-resources --api-group=tenancy.capsule.io
-
-bold "What is revoked is gone from the next list on."
+bold "It is ordinary RBAC, with names: what is listed can be got natively, and anybody can read why."
+run kubectl get node capsule-gold-qwerty
+refused Forbidden kubectl get node capsule-silver-uiop
+run kubectl auth can-i delete namespaces/oil-production -n oil-production
 as admin
-run kubectl delete rolebinding owner -n oil-dev
-as alice
-await NotFound kubectl get tns oil-dev
-refused NotFound kubectl get tns oil-dev
-run kubectl get tenantnamespaces
+run kubectl get clusterroles,clusterrolebindings -l capsule.clastix.io/tenant
+run kubectl get rolebindings -n oil-production
 
-bold "An open watch follows grants and revocations: it is the same connection all the time."
+bold "In her namespaces alice is admin. She shares what she sees of solar with bob."
 as alice
+run kubectl create namespace solar-production
+await yes kubectl auth can-i create proxysettings.capsule.clastix.io -n solar-production
+run kubectl apply -f ${examples}/proxysetting.yaml
+as bob
+await custom kubectl get tenantstorageclasses
+run kubectl get tenantnodes,tenantstorageclasses
+run kubectl auth can-i get nodes/capsule-gold-qwerty
+
+bold "An open watch follows what is given and taken: it is the same connection all the time."
+as bob
 watched="$(mktemp)" requests="$(mktemp)"
-printf '\n%s$ %s\n' "${user}" "kubectl get tns -l capsule.clastix.io/tenant=wind --watch --output-watch-events"
+printf '\n%s$ %s\n' "${user}" "kubectl get tno --watch --output-watch-events"
 # -v=6 tells when the watch is open.
-kubectl get tns -l capsule.clastix.io/tenant=wind --watch --output-watch-events -v=6 >"${watched}" 2>"${requests}" &
+kubectl get tno --watch --output-watch-events -v=6 >"${watched}" 2>"${requests}" &
 watch=$!
 trap 'kill "${watch}" 2>/dev/null || true; rm -f "${watched}" "${requests}"' EXIT
 await watch=true cat "${requests}"
-as admin
-run kubectl create rolebinding guest -n wind-prod --clusterrole=view --user=alice
-await ADDED cat "${watched}"
-run kubectl delete rolebinding guest -n wind-prod
-await DELETED cat "${watched}"
+# What has changed within the last minutes is told again.
+sleep 1
+told="$(wc -l <"${watched}")"
+news() { tail -n +"$((told + 1))" "${watched}"; }
+as alice
+run kubectl delete -f ${examples}/proxysetting.yaml
+await DELETED news
+run kubectl apply -f ${examples}/proxysetting.yaml
+await ADDED news
 kill -0 "${watch}" # it has not ended, nor begun again
-printf '\nwhat the watch told alice:\n'
-cat "${watched}"
+printf '\nwhat the watch told bob meanwhile:\n'
+news
 kill "${watch}"
+
+bold "Users may as well be those of an identity provider, whose groups have GUIDs for names."
+as admin
+run kubectl apply -f ${examples}/capsuleconfiguration-aks.yaml -f ${examples}/tenant-aks.yaml
+await True kubectl get tenant dev -o wide
+await 03c9ccac kubectl get clusterrolebinding capsule-namespace-provisioner -o yaml
+as capsule-user-dev@example.com
+run kubectl auth whoami
+refused 'dev-' kubectl create namespace demo
+run kubectl create namespace dev-demo
+await dev-demo kubectl get tns
+run kubectl get tns
+refused Forbidden kubectl get pods -n default
+run kubectl auth can-i create deployments -n dev-demo
+
+bold "It is an API like any other."
+run kubectl explain tenantnamespaces.status
+run kubectl api-resources --api-group=tenancy.capsule.io
+
+bold "What is revoked is gone: an administrator takes gas from alice."
+as admin
+run kubectl patch tenant gas --type=json -p '[{"op":"replace","path":"/spec/owners/0/name","value":"bob"}]'
+as alice
+await NotFound kubectl get tns gas-marketing
+refused NotFound kubectl get tns gas-marketing
+as bob
+await gas-marketing kubectl get tns
+run kubectl get tns
+as admin
+run kubectl delete capsuleconfiguration default
 
 bold "The control plane is still running. Go on with:"
 printf '  bin/k8s/kubectl --kubeconfig .run/kubeconfig/alice.kubeconfig get tenancy\n  make down\n'

@@ -23,11 +23,11 @@ import (
 	"tenancy.capsule.io/test/framework/deployment"
 )
 
-// The socket of "run" speaks HTTP: GET /status, PUT /server.
+// The socket of "run" speaks HTTP: GET /status, PUT /process.
 const (
-	statusPath = "/status"
-	serverPath = "/server"
-	socketName = "supervisor.sock"
+	statusPath  = "/status"
+	processPath = "/process"
+	socketName  = "supervisor.sock"
 )
 
 // status is the answer to GET /status.
@@ -36,28 +36,37 @@ type status struct {
 	// Ready says that the control plane is, and URL is its kube-apiserver's.
 	Ready bool   `json:"ready"`
 	URL   string `json:"url,omitempty"`
-	// Server is tenancy-apiserver as it was last started.
-	Server *serverSpec `json:"server,omitempty"`
+	// Processes are tenancy-apiserver and tenancy-controller as they were last
+	// started, by name.
+	Processes map[string]processSpec `json:"processes,omitempty"`
 }
 
-// serverSpec is the body of PUT /server: tenancy-apiserver as it shall run.
-type serverSpec struct {
+// processSpec is the body of PUT /process: a process of ours as it shall run.
+type processSpec struct {
+	Name string   `json:"name"`
 	Path string   `json:"path"`
 	Args []string `json:"args"`
 	// Digest is of the binary, so that a new one is a change.
 	Digest string `json:"digest"`
-	// URL is where it serves.
-	URL string `json:"url"`
-	// Port is the one of URL.
-	Port int `json:"port"`
+	// ReadyURL answers 200 when the process is ready.
+	ReadyURL string `json:"readyURL"`
+	// Ports are those in Args, for the next one to have the same.
+	Ports ports `json:"ports"`
 }
 
-func (s *serverSpec) equal(other serverSpec) bool {
-	return s.Path == other.Path && s.Digest == other.Digest && s.URL == other.URL && slices.Equal(s.Args, other.Args)
+// ports are those of a process: one of tenancy-apiserver, or several of
+// tenancy-controller.
+type ports struct {
+	Server     int                        `json:"server,omitempty"`
+	Controller deployment.ControllerPorts `json:"controller,omitzero"`
 }
 
-// serverResult is the answer to PUT /server.
-type serverResult struct {
+func (s *processSpec) equal(other *processSpec) bool {
+	return s.Path == other.Path && s.Digest == other.Digest && s.ReadyURL == other.ReadyURL && slices.Equal(s.Args, other.Args)
+}
+
+// processResult is the answer to PUT /process.
+type processResult struct {
 	Started bool `json:"started"`
 }
 
@@ -66,18 +75,18 @@ func (s *supervisor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.Method + " " + r.URL.Path {
 	case http.MethodGet + " " + statusPath:
 		writeJSON(w, s.status())
-	case http.MethodPut + " " + serverPath:
-		var spec serverSpec
+	case http.MethodPut + " " + processPath:
+		var spec processSpec
 		if err := json.NewDecoder(r.Body).Decode(&spec); err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		started, err := s.runServer(r.Context(), spec)
+		started, err := s.runProcess(r.Context(), &spec)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
-		writeJSON(w, serverResult{Started: started})
+		writeJSON(w, processResult{Started: started})
 	default:
 		http.NotFound(w, r)
 	}

@@ -199,14 +199,14 @@ func TestUpWithServer(t *testing.T) {
 	l := newTestLayout(t)
 	binary := filepath.Join(t.TempDir(), deployment.ServerName)
 	writeStandIn(t, binary, "")
-	up := []string{"up", "--tenancy-apiserver", binary}
+	up := []string{"up", "--tenancy-apiserver", binary, "--tenancy-controller", noController}
 
 	_, err := cluster(t, l, up...)
 	require.NoError(t, err)
 	first := pids(t, l)
 	require.Len(t, first, 5)
-	server := currentStatus(t, l).Server
-	require.NotNil(t, server)
+	server := currentStatus(t, l).Processes[deployment.ServerName]
+	require.NotEmpty(t, server)
 
 	list, err := clientOf(t, l.Kubeconfig("alice")).Discovery().ServerResourcesForGroupVersion(deployment.GroupVersion)
 	require.NoError(t, err)
@@ -233,9 +233,24 @@ func TestUpWithServer(t *testing.T) {
 			require.NotEqual(t, before[deployment.ServerName], after[deployment.ServerName])
 			before[deployment.ServerName] = after[deployment.ServerName]
 			require.Equal(t, before, after)
-			require.Equal(t, server.Port, currentStatus(t, l).Server.Port)
+			require.Equal(t, server.Ports, currentStatus(t, l).Processes[deployment.ServerName].Ports)
 		})
 	}
+
+	t.Run("all manifests are valid", func(t *testing.T) {
+		kubectl, err := deployment.NewKubectl(l)
+		require.NoError(t, err)
+		artifacts := filepath.Join(l.Repo, "artifacts")
+		for _, dir := range kustomizations(t, artifacts) {
+			rendered, err := kubectl.Run(t.Context(), "kustomize", filepath.Join(artifacts, dir))
+			require.NoError(t, err)
+			// Its kinds are not there.
+			if bytes.Contains(rendered, []byte("cert-manager.io/v1\n")) {
+				continue
+			}
+			assert.NoError(t, kubectl.DryRun(t.Context(), filepath.Join(artifacts, dir)), dir)
+		}
+	})
 
 	t.Run("a server that ends by itself is started again", func(t *testing.T) {
 		before := pids(t, l)[deployment.ServerName]
@@ -261,6 +276,19 @@ func TestUpWithServer(t *testing.T) {
 	_, err = cluster(t, l, "down")
 	require.NoError(t, err)
 	requireGone(t, last)
+}
+
+// kustomizations returns the directories that are there to be applied, relative to
+// artifacts.
+func kustomizations(t testing.TB, artifacts string) []string {
+	t.Helper()
+	overlays, err := os.ReadDir(filepath.Join(artifacts, "overlays"))
+	require.NoError(t, err)
+	dirs := []string{"base"}
+	for _, overlay := range overlays {
+		dirs = append(dirs, filepath.Join("overlays", overlay.Name()))
+	}
+	return dirs
 }
 
 // writeStandIn writes a script that becomes this test binary.
@@ -293,7 +321,12 @@ func TestUpWithoutBinary(t *testing.T) {
 	l, err := deployment.NewLayout(t.TempDir())
 	require.NoError(t, err)
 	_, err = cluster(t, l, "up", "--tenancy-apiserver", "none")
+	require.ErrorContains(t, err, "find tenancy-apiserver: there is no ")
 	require.ErrorContains(t, err, "run make build")
+	self, err := os.Executable()
+	require.NoError(t, err)
+	_, err = cluster(t, l, "up", "--tenancy-apiserver", self, "--tenancy-controller", "absent")
+	require.ErrorContains(t, err, "find tenancy-controller: there is no ")
 	_, err = cluster(t, l, "up", "--control-plane-only", "--apiserver-port=70000")
 	require.EqualError(t, err, "--apiserver-port 70000 is not a port")
 }

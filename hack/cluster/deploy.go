@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -19,51 +20,51 @@ import (
 	"tenancy.capsule.io/test/framework/deployment"
 )
 
-// serverTries is how often a port is tried that somebody else may take.
-const serverTries = 3
+// portTries is how often a port is tried that somebody else may take.
+const portTries = 3
 
-// deploy applies the manifests and has the supervisor run tenancy-apiserver.
-// present is the server as it runs already, or nil.
-func deploy(ctx context.Context, l deployment.Layout, o upOptions, issuer *controlplane.Issuer, present *serverSpec, out printer) error {
-	k, err := deployment.NewKubectl(l)
+// deployer applies the manifests and has the supervisor run our processes.
+type deployer struct {
+	l       deployment.Layout
+	o       upOptions
+	issuer  *controlplane.Issuer
+	kubectl *deployment.Kubectl
+	out     printer
+	// server and controller are the ports of the processes, which they keep.
+	server     int
+	controller deployment.ControllerPorts
+}
+
+// deploy returns when requests to the views are answered. present are the processes
+// as they run already.
+func deploy(ctx context.Context, l deployment.Layout, o upOptions, issuer *controlplane.Issuer, present map[string]processSpec, out printer) error {
+	kubectl, err := deployment.NewKubectl(l)
 	if err != nil {
 		return err
 	}
 	if err := deployment.EnsureServingCert(l, issuer); err != nil {
 		return err
 	}
-	digest, err := digestOf(o.binary)
-	if err != nil {
+	d := &deployer{
+		l: l, o: o, issuer: issuer, kubectl: kubectl, out: out,
+		server:     present[deployment.ServerName].Ports.Server,
+		controller: present[deployment.ControllerName].Ports.Controller,
+	}
+	if err := d.choosePorts(); err != nil {
 		return err
 	}
-	port := 0
-	if present != nil {
-		port = present.Port
+	// Before the processes: they need their rights to start.
+	if err := d.apply(ctx); err != nil {
+		return err
 	}
-	for try := 1; ; try++ {
-		if port == 0 {
-			if port, err = controlplane.FreePort(); err != nil {
-				return err
-			}
-		}
-		// Before the server: it needs its rights to start.
-		out.printf("Applying %s\n", short(o.artifacts))
-		if err := k.ApplyHost(ctx, o.artifacts, issuer.CACert(), port, out); err != nil {
+	// The controller first: it makes tenancy-apiserver's certificate.
+	if o.withController() {
+		if err := d.start(ctx, deployment.ControllerName, d.controllerSpec, func() { d.controller = deployment.ControllerPorts{} }); err != nil {
 			return err
 		}
-		spec := newServerSpec(l, o, port, digest)
-		var result serverResult
-		err := call(ctx, l, "PUT", serverPath, spec, &result)
-		if err == nil {
-			verb := map[bool]string{true: "was started", false: "is running, unchanged"}[result.Started]
-			out.printf("%s %s\n", deployment.ServerName, verb)
-			break
-		}
-		// Somebody took the port between its choice and its use.
-		if try == serverTries || !strings.Contains(err.Error(), "address already in use") {
-			return fmt.Errorf("start %s: %w", deployment.ServerName, err)
-		}
-		port = 0
+	}
+	if err := d.start(ctx, deployment.ServerName, d.serverSpec, func() { d.server = 0 }); err != nil {
+		return err
 	}
 	out.printf("Waiting for the APIService %s\n", deployment.APIServiceName)
 	admin, err := issuer.AdminConfig()
@@ -71,31 +72,95 @@ func deploy(ctx context.Context, l deployment.Layout, o upOptions, issuer *contr
 		return err
 	}
 	if err := deployment.AwaitAPIService(ctx, admin); err != nil {
-		return fmt.Errorf("%w\nThe server's log is %s", err, filepath.Join(l.Logs(), deployment.ServerName+".log"))
+		return fmt.Errorf("%w\nThe logs are in %s", err, l.Logs())
 	}
-	out.printf("Trying %s, for use in a cluster, by a dry run\n", short(filepath.Join(o.artifacts, "base")))
-	return k.DryRunBase(ctx, o.artifacts)
+	base := filepath.Join(o.artifacts, "base")
+	out.printf("Trying %s, for use in a cluster, by a dry run\n", short(base))
+	return kubectl.DryRun(ctx, base)
 }
 
-func newServerSpec(l deployment.Layout, o upOptions, port int, digest string) serverSpec {
-	return serverSpec{
-		Path:   o.binary,
-		Args:   append(deployment.ServerArgs(l, port), o.serverArgs...),
-		Digest: digest,
-		URL:    "https://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(port)),
-		Port:   port,
+// choosePorts chooses those that are not chosen yet.
+func (d *deployer) choosePorts() (err error) {
+	if d.server == 0 {
+		if d.server, err = controlplane.FreePort(); err != nil {
+			return err
+		}
 	}
+	if d.o.withController() && d.controller == (deployment.ControllerPorts{}) {
+		d.controller, err = deployment.FreeControllerPorts()
+	}
+	return err
+}
+
+func (d *deployer) apply(ctx context.Context) error {
+	d.out.printf("Applying %s\n", short(d.o.artifacts))
+	return d.kubectl.ApplyHost(ctx, d.o.artifacts, deployment.Host{
+		CA: d.issuer.CACert(), ServerPort: d.server, WebhookPort: d.controller.Webhooks,
+	}, d.out)
+}
+
+// start has a process run, with other ports if somebody took one between its choice
+// and its use.
+func (d *deployer) start(ctx context.Context, name string, specOf func() (*processSpec, error), forgetPorts func()) error {
+	for try := 1; ; try++ {
+		spec, err := specOf()
+		if err != nil {
+			return err
+		}
+		var result processResult
+		err = call(ctx, d.l, "PUT", processPath, spec, &result)
+		if err == nil {
+			verb := map[bool]string{true: "was started", false: "is running, unchanged"}[result.Started]
+			d.out.printf("%s %s\n", name, verb)
+			return nil
+		}
+		if try == portTries || !strings.Contains(err.Error(), "address already in use") {
+			return fmt.Errorf("start %s: %w", name, err)
+		}
+		forgetPorts()
+		if err := errors.Join(d.choosePorts(), d.apply(ctx)); err != nil {
+			return err
+		}
+	}
+}
+
+func (d *deployer) serverSpec() (*processSpec, error) {
+	digest, err := digestOf(d.o.server)
+	certs := ""
+	if d.o.withController() {
+		certs = d.l.ControllerCerts(deployment.ControllerName)
+	}
+	return &processSpec{
+		Name:     deployment.ServerName,
+		Path:     d.o.server,
+		Args:     append(deployment.ServerArgs(d.l, d.server, certs), d.o.serverArgs...),
+		Digest:   digest,
+		ReadyURL: "https://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(d.server)) + "/readyz",
+		Ports:    ports{Server: d.server},
+	}, err
+}
+
+func (d *deployer) controllerSpec() (*processSpec, error) {
+	digest, err := digestOf(d.o.controller)
+	return &processSpec{
+		Name:     deployment.ControllerName,
+		Path:     d.o.controller,
+		Args:     append(deployment.ControllerArgs(d.l, deployment.ControllerName, d.controller), d.o.controllerArgs...),
+		Digest:   digest,
+		ReadyURL: d.controller.ReadyURL(),
+		Ports:    ports{Controller: d.controller},
+	}, err
 }
 
 func digestOf(path string) (string, error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return "", fmt.Errorf("read %s: %w", deployment.ServerName, err)
+		return "", fmt.Errorf("read binary: %w", err)
 	}
 	defer file.Close() //nolint:errcheck // only read
 	hash := sha256.New()
 	if _, err := io.Copy(hash, file); err != nil {
-		return "", fmt.Errorf("read %s: %w", deployment.ServerName, err)
+		return "", fmt.Errorf("read binary: %w", err)
 	}
 	return hex.EncodeToString(hash.Sum(nil)), nil
 }

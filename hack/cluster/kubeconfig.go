@@ -77,7 +77,7 @@ func validateUser(name string) error {
 	switch {
 	case name == "":
 		return errors.New("the user has no name")
-	case name == deployment.AdminName || name == deployment.ServerName:
+	case name == deployment.AdminName || name == deployment.ServerName || name == deployment.ControllerName:
 		return fmt.Errorf("%q is the name of a kubeconfig that make up writes: choose another", name)
 	case strings.ContainsRune(name, '/'):
 		return fmt.Errorf("user %q has a slash: the name is also the file's", name)

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command cluster is behind `make up` and `make down`: a control plane on this
-// machine with tenancy-apiserver registered in it, which outlives the terminal
-// that started it.
+// machine with tenancy-apiserver and tenancy-controller registered in it, which
+// outlives the terminal that started it.
 //
 //	cluster up               start what does not run, apply artifacts/, wait
 //	cluster kubeconfig carol write a kubeconfig for any user; --oidc: with a token
@@ -43,7 +43,7 @@ func newCommand() *cobra.Command {
 	var l deployment.Layout
 	root := &cobra.Command{
 		Use:           "cluster",
-		Short:         "A control plane on this machine with tenancy-apiserver registered in it",
+		Short:         "A control plane on this machine with tenancy-apiserver and tenancy-controller",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PersistentPreRunE: func(*cobra.Command, []string) (err error) {

@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"os"
 	"sync"
@@ -43,7 +44,7 @@ func supervise(ctx context.Context, l deployment.Layout, port int) (err error) {
 	if err := l.Create(); err != nil {
 		return err
 	}
-	s := &supervisor{ctx: ctx}
+	s := &supervisor{ctx: ctx, specs: map[string]processSpec{}, processes: map[string]*controlplane.Process{}}
 	listener, err := listen(l)
 	if err != nil {
 		return err
@@ -74,16 +75,16 @@ type supervisor struct {
 	// so there is no other context for them.
 	ctx context.Context //nolint:containedctx // see above
 
-	// serverMu serializes requests to start tenancy-apiserver.
-	serverMu sync.Mutex
+	// processMu serializes requests to start a process.
+	processMu sync.Mutex
 
 	mu sync.Mutex
 	// cp is nil until the control plane is ready.
 	cp *controlplane.ControlPlane
-	// server is tenancy-apiserver as it was last started, nil before; process
-	// is nil if that failed.
-	server  *serverSpec
-	process *controlplane.Process
+	// specs are the processes as they were last started, processes those of them
+	// that could be, by name.
+	specs     map[string]processSpec
+	processes map[string]*controlplane.Process
 }
 
 func (s *supervisor) setReady(cp *controlplane.ControlPlane) {
@@ -95,20 +96,20 @@ func (s *supervisor) setReady(cp *controlplane.ControlPlane) {
 func (s *supervisor) status() status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := status{PID: os.Getpid(), Ready: s.cp != nil, Server: s.server}
+	st := status{PID: os.Getpid(), Ready: s.cp != nil, Processes: maps.Clone(s.specs)}
 	if s.cp != nil {
 		st.URL = s.cp.Server()
 	}
 	return st
 }
 
-// runServer makes tenancy-apiserver run as spec says, and reports whether it had
-// to be started for that.
-func (s *supervisor) runServer(ctx context.Context, spec serverSpec) (started bool, err error) {
-	s.serverMu.Lock()
-	defer s.serverMu.Unlock()
+// runProcess makes a process run as spec says, and reports whether it had to be
+// started for that.
+func (s *supervisor) runProcess(ctx context.Context, spec *processSpec) (started bool, err error) {
+	s.processMu.Lock()
+	defer s.processMu.Unlock()
 	s.mu.Lock()
-	cp, process, present := s.cp, s.process, s.server
+	cp, process, present := s.cp, s.processes[spec.Name], s.specs[spec.Name]
 	s.mu.Unlock()
 	if cp == nil {
 		return false, errors.New("the control plane is not ready")
@@ -121,16 +122,14 @@ func (s *supervisor) runServer(ctx context.Context, spec serverSpec) (started bo
 			return false, err
 		}
 	}
-	ready, err := cp.ReadyAt(spec.URL + "/readyz")
+	ready, err := cp.ReadyAt(spec.ReadyURL)
 	if err != nil {
 		return false, err
 	}
-	process, err = cp.AddProcess(ctx, controlplane.ProcessSpec{
-		Name: deployment.ServerName, Path: spec.Path, Args: spec.Args, Ready: ready,
-	})
+	process, err = cp.AddProcess(ctx, controlplane.ProcessSpec{Name: spec.Name, Path: spec.Path, Args: spec.Args, Ready: ready})
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.server, s.process = &spec, process
+	s.specs[spec.Name], s.processes[spec.Name] = *spec, process
 	return err == nil, err
 }
 

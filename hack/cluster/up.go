@@ -29,10 +29,18 @@ const readyWithin = 3 * time.Minute
 type upOptions struct {
 	apiServerPort    int
 	controlPlaneOnly bool
-	binary           string
-	artifacts        string
-	serverArgs       []string
+	// server is the path of tenancy-apiserver, controller that of
+	// tenancy-controller, or noController.
+	server, controller string
+	artifacts          string
+	serverArgs         []string
+	controllerArgs     []string
 }
+
+// noController in the place of a path leaves the controller out.
+const noController = "none"
+
+func (o *upOptions) withController() bool { return o.controller != noController }
 
 func newUpCommand(l *deployment.Layout) *cobra.Command {
 	var o upOptions
@@ -49,10 +57,12 @@ func newUpCommand(l *deployment.Layout) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.IntVar(&o.apiServerPort, "apiserver-port", 0, "port of kube-apiserver on 127.0.0.1 (default a free one)")
-	flags.BoolVar(&o.controlPlaneOnly, "control-plane-only", false, "leave out artifacts and tenancy-apiserver")
-	flags.StringVar(&o.binary, "tenancy-apiserver", "", "path of the binary (default bin/tenancy-apiserver of the repository)")
-	flags.StringVar(&o.artifacts, "artifacts", "", "directory with base and overlays/host (default artifacts of the repository)")
+	flags.BoolVar(&o.controlPlaneOnly, "control-plane-only", false, "leave out artifacts, tenancy-apiserver and tenancy-controller")
+	flags.StringVar(&o.server, "tenancy-apiserver", "", "path of the binary (default bin/tenancy-apiserver of the repository)")
+	flags.StringVar(&o.controller, "tenancy-controller", "", "path of the binary (default bin/tenancy-controller of the repository), or "+noController+" to leave it, its webhooks and its kinds out")
+	flags.StringVar(&o.artifacts, "artifacts", "", "directory with base and overlays (default artifacts of the repository)")
 	flags.StringArrayVar(&o.serverArgs, "server-arg", nil, "further argument of tenancy-apiserver, such as --v=4; may be repeated")
+	flags.StringArrayVar(&o.controllerArgs, "controller-arg", nil, "further argument of tenancy-controller; may be repeated")
 	return cmd
 }
 
@@ -61,9 +71,13 @@ func (o *upOptions) complete(l deployment.Layout) error {
 		return fmt.Errorf("--apiserver-port %d is not a port", o.apiServerPort)
 	}
 	for path, byDefault := range map[*string]string{
-		&o.binary:    filepath.Join(l.Repo, "bin", deployment.ServerName),
-		&o.artifacts: filepath.Join(l.Repo, "artifacts"),
+		&o.server:     filepath.Join(l.Repo, "bin", deployment.ServerName),
+		&o.controller: filepath.Join(l.Repo, "bin", deployment.ControllerName),
+		&o.artifacts:  filepath.Join(l.Repo, "artifacts"),
 	} {
+		if path == &o.controller && !o.withController() {
+			continue
+		}
 		if *path == "" {
 			*path = byDefault
 		}
@@ -73,8 +87,17 @@ func (o *upOptions) complete(l deployment.Layout) error {
 		}
 		*path = absolute
 	}
-	if info, err := os.Stat(o.binary); !o.controlPlaneOnly && (err != nil || info.IsDir()) {
-		return fmt.Errorf("find %s: there is no %s: run make build", deployment.ServerName, o.binary)
+	if o.controlPlaneOnly {
+		return nil
+	}
+	binaries := []struct{ name, path string }{{deployment.ServerName, o.server}, {deployment.ControllerName, o.controller}}
+	if !o.withController() {
+		binaries = binaries[:1]
+	}
+	for _, binary := range binaries {
+		if info, err := os.Stat(binary.path); err != nil || info.IsDir() {
+			return fmt.Errorf("find %s: there is no %s: run make build", binary.name, binary.path)
+		}
 	}
 	return nil
 }
@@ -100,7 +123,7 @@ func up(ctx context.Context, l deployment.Layout, o upOptions, out printer) erro
 		return err
 	}
 	if !o.controlPlaneOnly {
-		if err := deploy(ctx, l, o, issuer, st.Server, out); err != nil {
+		if err := deploy(ctx, l, o, issuer, st.Processes, out); err != nil {
 			return err
 		}
 	}
@@ -214,13 +237,14 @@ The control plane is up at %s
   admin  %s
   alice  %s
   bob    %s
+  dev    %s
   logs   %s
 
 Try:            %s --kubeconfig %s get %s
 Another user:   hack/kubeconfig.sh [--oidc] NAME [GROUP...]
 Stop:           make down
-`, st.URL, short(l.Kubeconfig(deployment.AdminName)), short(l.Kubeconfig("alice")), short(l.Kubeconfig("bob")), short(l.Logs()),
-		short(kubectl), short(l.Kubeconfig("alice")), resource)
+`, st.URL, short(l.Kubeconfig(deployment.AdminName)), short(l.Kubeconfig("alice")), short(l.Kubeconfig("bob")),
+		short(l.Kubeconfig(deployment.DevName)), short(l.Logs()), short(kubectl), short(l.Kubeconfig("alice")), resource)
 }
 
 // short is the path relative to the working directory where it is below it.

@@ -46,6 +46,14 @@ func (s *System) Config(tb testing.TB, user string, groups ...string) *rest.Conf
 	return config
 }
 
+// TokenConfig is Config by a token of the control plane's OpenID Connect issuer.
+func (s *System) TokenConfig(tb testing.TB, user string, groups ...string) *rest.Config {
+	tb.Helper()
+	config, err := s.ControlPlane.TokenConfig(user, groups...)
+	require.NoError(tb, err)
+	return config
+}
+
 // DirectConfig returns a config that asks tenancy-apiserver itself, past the API
 // server, without a credential.
 func (s *System) DirectConfig(tb testing.TB) *rest.Config {
@@ -85,9 +93,22 @@ type Kubectl struct {
 // and a client certificate and nothing else.
 func (s *System) Kubectl(tb testing.TB, user string, groups ...string) *Kubectl {
 	tb.Helper()
-	path, err := controlplane.FindBinary("", "kubectl")
-	require.NoError(tb, err)
 	kubeconfig, err := s.ControlPlane.Kubeconfig(user, groups...)
+	require.NoError(tb, err)
+	return newKubectl(tb, kubeconfig)
+}
+
+// TokenKubectl is Kubectl by a token of the control plane's OpenID Connect issuer.
+func (s *System) TokenKubectl(tb testing.TB, user string, groups ...string) *Kubectl {
+	tb.Helper()
+	kubeconfig, err := s.ControlPlane.TokenKubeconfig(user, groups...)
+	require.NoError(tb, err)
+	return newKubectl(tb, kubeconfig)
+}
+
+func newKubectl(tb testing.TB, kubeconfig []byte) *Kubectl {
+	tb.Helper()
+	path, err := controlplane.FindBinary("", "kubectl")
 	require.NoError(tb, err)
 	dir := tb.TempDir()
 	file := filepath.Join(dir, "kubeconfig")

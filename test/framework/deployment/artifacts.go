@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -31,6 +32,9 @@ const (
 	APIServiceName = "v1alpha1.tenancy.capsule.io"
 	// GroupVersion is what it serves.
 	GroupVersion = "tenancy.capsule.io/v1alpha1"
+
+	// tenantsDefinition is the name of the kind whose versions the controller converts.
+	tenantsDefinition = "tenants.capsule.clastix.io"
 
 	apiServicePath  = "/apis/apiregistration.k8s.io/v1/apiservices/" + APIServiceName
 	fieldManager    = "capsule-tenancy"
@@ -64,10 +68,20 @@ func (k *Kubectl) Run(ctx context.Context, args ...string) ([]byte, error) {
 	return out, nil
 }
 
-// ApplyHost applies the overlay for a server on this host, with what only the
-// host knows: the CA of its certificate and its port.
-func (k *Kubectl) ApplyHost(ctx context.Context, artifacts string, ca []byte, port int, out io.Writer) error {
-	if err := render(k.layout.Rendered(), artifacts, ca, port); err != nil {
+// Host is what only the host knows of the servers on it.
+type Host struct {
+	// CA signed the certificate of tenancy-apiserver. It is not used with a
+	// controller, which makes certificates of its own.
+	CA []byte
+	// ServerPort is that of tenancy-apiserver.
+	ServerPort int
+	// WebhookPort is that of the controller's webhooks; 0 if there is none.
+	WebhookPort int
+}
+
+// ApplyHost applies the overlay for servers on this host.
+func (k *Kubectl) ApplyHost(ctx context.Context, artifacts string, h Host, out io.Writer) error {
+	if err := render(k.layout.Rendered(), artifacts, h); err != nil {
 		return err
 	}
 	answer, err := k.Run(ctx, "apply", "--server-side", "--force-conflicts",
@@ -78,39 +92,28 @@ func (k *Kubectl) ApplyHost(ctx context.Context, artifacts string, ca []byte, po
 	return err
 }
 
-// DryRunBase has the API server judge the manifests for use in a cluster.
-func (k *Kubectl) DryRunBase(ctx context.Context, artifacts string) error {
+// DryRun has the API server judge the manifests of a directory.
+func (k *Kubectl) DryRun(ctx context.Context, dir string) error {
 	_, err := k.Run(ctx, "apply", "--server-side", "--force-conflicts", "--dry-run=server",
-		"--field-manager", fieldManager, "--kustomize", filepath.Join(artifacts, "base"))
+		"--field-manager", fieldManager, "--kustomize", dir)
 	return err
 }
 
 // render writes a kustomization that completes the overlay.
-func render(dir, artifacts string, ca []byte, port int) error {
+func render(dir, artifacts string, h Host) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("create directory: %w", err)
 	}
 	// Kustomize takes no absolute paths.
-	overlay, err := filepath.Rel(dir, filepath.Join(artifacts, "overlays", "host"))
+	overlay, err := filepath.Rel(dir, filepath.Join(artifacts, "overlays", h.overlay()))
 	if err != nil {
 		return fmt.Errorf("find overlay: %w", err)
 	}
-	patch, err := json.MarshalIndent([]map[string]any{
-		{"op": "add", "path": "/spec/caBundle", "value": base64.StdEncoding.EncodeToString(ca)},
-		{"op": "add", "path": "/spec/service/port", "value": port},
-	}, "", "  ")
+	kustomization, err := h.kustomization(overlay)
 	if err != nil {
-		return fmt.Errorf("encode patch: %w", err)
+		return err
 	}
-	data, err := yaml.Marshal(map[string]any{
-		"apiVersion": "kustomize.config.k8s.io/v1beta1",
-		"kind":       "Kustomization",
-		"resources":  []string{overlay},
-		"patches": []map[string]any{{
-			"target": map[string]string{"kind": "APIService", "name": APIServiceName},
-			"patch":  string(patch),
-		}},
-	})
+	data, err := yaml.Marshal(kustomization)
 	if err != nil {
 		return fmt.Errorf("encode kustomization: %w", err)
 	}
@@ -119,6 +122,70 @@ func render(dir, artifacts string, ca []byte, port int) error {
 		return fmt.Errorf("write kustomization: %w", err)
 	}
 	return nil
+}
+
+// overlay returns the name of the overlay that h completes.
+func (h Host) overlay() string {
+	if h.WebhookPort == 0 {
+		return "host"
+	}
+	return "host-controller"
+}
+
+// kustomization returns what completes the overlay.
+func (h Host) kustomization(overlay string) (map[string]any, error) {
+	apiService := []operation{{"add", "/spec/service/port", h.ServerPort}}
+	if h.WebhookPort == 0 {
+		apiService = append(apiService, operation{"add", "/spec/caBundle", base64.StdEncoding.EncodeToString(h.CA)})
+	}
+	patches := []map[string]any{}
+	replacements := []map[string]any{}
+	add := func(kind, name string, operations ...operation) error {
+		patch, err := json.MarshalIndent(operations, "", "  ")
+		if err != nil {
+			return fmt.Errorf("encode patch: %w", err)
+		}
+		patches = append(patches, map[string]any{
+			"target": map[string]string{"kind": kind, "name": name}, "patch": string(patch),
+		})
+		return nil
+	}
+	err := add("APIService", APIServiceName, apiService...)
+	if h.WebhookPort != 0 {
+		err = errors.Join(err, add("Service", ControllerName, operation{"replace", "/spec/ports/0/port", h.WebhookPort}))
+		// There are many webhooks, whose ports are that of the Service.
+		replacements = append(replacements, map[string]any{
+			"source": map[string]string{"kind": "Service", "name": ControllerName, "fieldPath": "spec.ports.0.port"},
+			"targets": []map[string]any{
+				replaced("ValidatingWebhookConfiguration", ControllerName, "webhooks.*.clientConfig.service.port"),
+				replaced("MutatingWebhookConfiguration", ControllerName, "webhooks.*.clientConfig.service.port"),
+				replaced("CustomResourceDefinition", tenantsDefinition, "spec.conversion.webhook.clientConfig.service.port"),
+			},
+		})
+	}
+	return map[string]any{
+		"apiVersion":   "kustomize.config.k8s.io/v1beta1",
+		"kind":         "Kustomization",
+		"resources":    []string{overlay},
+		"patches":      patches,
+		"replacements": replacements,
+	}, err
+}
+
+// operation is one of a JSON patch.
+type operation struct {
+	Operation string `json:"op"`
+	Path      string `json:"path"`
+	Value     any    `json:"value"`
+}
+
+// replaced is a field that a replacement sets, whether it is there or not.
+func replaced(kind, name, path string) map[string]any {
+	return map[string]any{
+		"select":     map[string]string{"kind": kind, "name": name},
+		"fieldPaths": []string{path},
+		"options":    map[string]bool{"create": true},
+	}
 }
 
 // apiService is what is of interest in an APIService.

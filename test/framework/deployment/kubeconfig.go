@@ -18,27 +18,37 @@ import (
 const (
 	// AdminName is the name of the administrator's kubeconfig.
 	AdminName = "admin"
+	// DevName is the name of a user with a token, who is in groups that have GUIDs for
+	// names: those of artifacts/examples/*-aks.yaml.
+	DevName = "capsule-user-dev@example.com"
 	// tenantGroup is the group whose members Capsule takes for tenants' users.
 	tenantGroup = "capsule.clastix.io"
+
+	// serviceAccountPrefix begins the user names of the service accounts that the
+	// manifests give rights to.
+	serviceAccountPrefix = "system:serviceaccount:tenancy-system:"
 )
 
-// WriteKubeconfig writes NAME.kubeconfig for a user.
-func WriteKubeconfig(l Layout, issuer *controlplane.Issuer, name, user string, groups []string) error {
+// devGroups are capsule users, and the owners of the Tenant dev.
+var devGroups = []string{"03c9ccac-5b1e-4a51-9d0b-6a3f2a9d3f10", "0fd5e5bb-39bb-468c-b343-dcdfb01e92d0"}
+
+// serviceAccountGroups are the groups of these service accounts.
+var serviceAccountGroups = []string{"system:serviceaccounts", "system:serviceaccounts:tenancy-system"}
+
+// write writes NAME.kubeconfig.
+func write(l Layout, name string, kubeconfig []byte) error {
 	if err := l.Create(); err != nil {
 		return err
 	}
-	data, err := issuer.Kubeconfig(user, groups...)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(l.Kubeconfig(name), data, 0o600); err != nil {
+	if err := os.WriteFile(l.Kubeconfig(name), kubeconfig, 0o600); err != nil {
 		return fmt.Errorf("write kubeconfig of %s: %w", name, err)
 	}
 	return nil
 }
 
 // EnsureKubeconfigs writes the kubeconfigs that up promises. One that is of this
-// control plane stays as it is: its owner may have set a namespace in it.
+// control plane stays as it is: its owner may have set a namespace in it. One with a
+// token, which is valid for hours, is new each time.
 func EnsureKubeconfigs(l Layout, issuer *controlplane.Issuer) error {
 	for _, user := range []struct {
 		name, user string
@@ -47,8 +57,8 @@ func EnsureKubeconfigs(l Layout, issuer *controlplane.Issuer) error {
 		{AdminName, "kubernetes-admin", []string{"system:masters"}},
 		{"alice", "alice", []string{tenantGroup}},
 		{"bob", "bob", []string{tenantGroup}},
-		{ServerName, "system:serviceaccount:tenancy-system:tenancy-apiserver",
-			[]string{"system:serviceaccounts", "system:serviceaccounts:tenancy-system"}},
+		{ServerName, serviceAccountPrefix + ServerName, serviceAccountGroups},
+		{ControllerName, serviceAccountPrefix + ControllerName, serviceAccountGroups},
 	} {
 		current, err := isCurrent(l.Kubeconfig(user.name), issuer)
 		if err != nil {
@@ -57,11 +67,19 @@ func EnsureKubeconfigs(l Layout, issuer *controlplane.Issuer) error {
 		if current {
 			continue
 		}
-		if err := WriteKubeconfig(l, issuer, user.name, user.user, user.groups); err != nil {
+		data, err := issuer.Kubeconfig(user.user, user.groups...)
+		if err != nil {
+			return err
+		}
+		if err := write(l, user.name, data); err != nil {
 			return err
 		}
 	}
-	return nil
+	data, err := issuer.TokenKubeconfig(DevName, devGroups...)
+	if err != nil {
+		return err
+	}
+	return write(l, DevName, data)
 }
 
 // isCurrent reports whether the kubeconfig in the file is for the issuer's

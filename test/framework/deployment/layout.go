@@ -59,6 +59,10 @@ func (l Layout) ServingCert() string { return filepath.Join(l.Run, "serving", "t
 // ServingKey is the file of its key.
 func (l Layout) ServingKey() string { return filepath.Join(l.Run, "serving", "tls.key") }
 
+// ControllerCerts is the directory to which a controller of that name writes its
+// certificate.
+func (l Layout) ControllerCerts(name string) string { return filepath.Join(l.Run, "serving", name) }
+
 // Kubeconfig is the file of a kubeconfig.
 func (l Layout) Kubeconfig(name string) string {
 	return filepath.Join(l.Kubeconfigs(), name+KubeconfigSuffix)

@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"tenancy.capsule.io/test/framework/controlplane"
 )
 
@@ -21,6 +23,8 @@ const (
 	// ServerName is the name of the server, of its kubeconfig and of its logs.
 	ServerName = "tenancy-apiserver"
 
+	// localhost is the address of all servers.
+	localhost = "127.0.0.1"
 	// serviceName is the name that kube-apiserver verifies the certificate for.
 	serviceName = "tenancy-apiserver.tenancy-system.svc"
 	// renewBefore is how much longer a certificate must be valid to be kept.
@@ -28,14 +32,16 @@ const (
 )
 
 // ServerArgs returns the arguments of tenancy-apiserver on a port of this host,
-// with an identity that has the rights of artifacts/ and no other.
-func ServerArgs(l Layout, port int) []string {
+// with an identity that has the rights of artifacts/ and no other. certs is the
+// directory of the certificate that the controller makes for it; empty if there is no
+// controller.
+func ServerArgs(l Layout, port int, certs string) []string {
 	identity := l.Kubeconfig(ServerName)
-	return []string{
+	args := []string{
 		"--kubeconfig=" + identity,
 		"--authentication-kubeconfig=" + identity,
 		"--authorization-kubeconfig=" + identity,
-		"--bind-address=127.0.0.1",
+		"--bind-address=" + localhost,
 		"--secure-port=" + strconv.Itoa(port),
 		"--tls-cert-file=" + l.ServingCert(),
 		"--tls-private-key-file=" + l.ServingKey(),
@@ -44,6 +50,13 @@ func ServerArgs(l Layout, port int) []string {
 		"--audit-log-path=" + filepath.Join(l.Logs(), ServerName+"-audit.log"),
 		"--v=2",
 	}
+	if certs != "" {
+		// For the API server, who asks by the name of the Service; the certificate
+		// above is for who asks by address.
+		args = append(args, fmt.Sprintf("--tls-sni-cert-key=%s,%s:%s",
+			filepath.Join(certs, corev1.TLSCertKey), filepath.Join(certs, corev1.TLSPrivateKeyKey), serviceName))
+	}
+	return args
 }
 
 // EnsureServingCert makes a certificate unless there is a valid one.
