@@ -48,6 +48,16 @@ type question struct {
 	// initialEvents says that it begins a watch, of which the initial events are
 	// the answer.
 	initialEvents bool
+	// refused says that the answer is a 403.
+	refused bool
+}
+
+// status returns that of the answer.
+func (q question) status() int {
+	if q.refused {
+		return http.StatusForbidden
+	}
+	return http.StatusOK
 }
 
 // answer is what came back. The body is where the caller wanted it.
@@ -60,7 +70,8 @@ type answer struct {
 	gzip bool
 }
 
-// ask sends a request and copies the body of the answer, which has to be a 200.
+// ask sends a request and copies the body of the answer, which has to have the
+// status that the question says.
 func (c *client) ask(ctx context.Context, q question, body io.Writer) (answer, error) {
 	start := time.Now()
 	response, err := c.send(ctx, q)
@@ -92,7 +103,8 @@ func (c *client) open(ctx context.Context, q question) (io.ReadCloser, error) {
 	return response.Body, nil
 }
 
-// send sends a request and returns the answer if it is a 200.
+// send sends a request and returns the answer if it has the status that the
+// question says.
 func (c *client) send(ctx context.Context, q question) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.host+q.target, nil) //nolint:gosec // a server of this run
 	if err != nil {
@@ -104,7 +116,7 @@ func (c *client) send(ctx context.Context, q question) (*http.Response, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ask: %w", err)
 	}
-	if response.StatusCode != http.StatusOK {
+	if response.StatusCode != q.status() {
 		defer response.Body.Close()
 		text, readErr := io.ReadAll(io.LimitReader(response.Body, 1024))
 		return nil, errors.Join(fmt.Errorf("ask %s: %s: %s", q.target, response.Status, text), readErr)

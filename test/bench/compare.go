@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -29,6 +30,9 @@ type variant struct {
 	// question returns the n-th request of a block, and the names that the answer
 	// has to hold.
 	question func(n int) (question, []string)
+	// metrics, if set, asks for the metrics of the system's kube-apiserver: how long
+	// authorizations take is measured, too.
+	metrics *client
 }
 
 // contest is what variants are compared in. The baseline is one of them.
@@ -39,6 +43,9 @@ type contest struct {
 	Clients  int
 	Baseline string
 	variants []variant
+	// requests is how many each client sends in a round, if not as many as the options
+	// say.
+	requests int
 }
 
 // block is what one variant did in one round.
@@ -50,6 +57,8 @@ type block struct {
 	cpu  serversCPU
 	size int64
 	gzip bool
+	// authorization is the microseconds of one, nil if that was not measured.
+	authorization *float64
 }
 
 // run lets the contests take place in several rounds. In a round every variant has
@@ -63,7 +72,7 @@ func (e *environment) run(ctx context.Context, contests []contest) ([]comparison
 		progress("%s: round %d of %d", contests[0].Measurement, round+1, e.options.Rounds)
 		for i, c := range contests {
 			for _, v := range rotate(c.variants, round) {
-				b, err := v.block(ctx, v.clients[:c.Clients], e.options.Requests)
+				b, err := v.block(ctx, v.clients[:c.Clients], cmp.Or(c.requests, e.options.Requests))
 				if err != nil {
 					return nil, fmt.Errorf("%s, %s, %d clients: %w", c.Of, v.name, c.Clients, err)
 				}
@@ -98,6 +107,10 @@ func (v variant) block(ctx context.Context, clients []*client, requests int) (bl
 	// What this process has left behind is not the next one's to clean up.
 	runtime.GC()
 
+	authorizationsBefore, err := v.authorizations(ctx)
+	if err != nil {
+		return b, err
+	}
 	cpuBefore, err := cpuOf(v.system)
 	if err != nil {
 		return b, err
@@ -108,9 +121,29 @@ func (v variant) block(ctx context.Context, clients []*client, requests int) (bl
 	}
 	elapsed := time.Since(start)
 	cpuAfter, err := cpuOf(v.system)
+	if err != nil {
+		return b, err
+	}
 	b.perSecond = float64(len(b.millis)) / elapsed.Seconds()
 	b.cpu = cpuAfter.since(cpuBefore).per(len(b.millis), 1000)
+	if v.metrics == nil {
+		return b, nil
+	}
+	authorizationsAfter, err := v.authorizations(ctx)
+	if err != nil {
+		return b, err
+	}
+	mean, err := authorizationsAfter.meanSince(authorizationsBefore, len(b.millis))
+	b.authorization = &mean
 	return b, err
+}
+
+// authorizations returns those so far, if they are to be measured.
+func (v variant) authorizations(ctx context.Context) (authorizations, error) {
+	if v.metrics == nil {
+		return authorizations{}, nil
+	}
+	return authorizationsOf(ctx, v.metrics)
 }
 
 // ask has every client send its requests, one after the other, and returns how

@@ -15,8 +15,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/kubernetes"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
 
+	capsulev1beta1 "tenancy.capsule.io/apis/capsule/v1beta1"
+	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/test/framework"
 )
 
@@ -35,6 +39,8 @@ type environment struct {
 	ours bool
 
 	admin kubernetes.Interface
+	// objects is the administrator's client of any kind, that of Tenants among them.
+	objects ctrlclient.Client
 	// visible are the names that alice sees, in order.
 	visible []string
 	// asAlice and asAdmin ask kube-apiserver; asProxy asks tenancy-apiserver for
@@ -49,18 +55,20 @@ type environment struct {
 	announced int
 }
 
-// newEnvironment starts a system. After an error nothing runs.
-func newEnvironment(ctx context.Context, o options) (*environment, error) {
+// newEnvironment starts a system, in which Tenants are given by tenancy-controller if
+// the system is to have one. After an error nothing runs.
+func newEnvironment(ctx context.Context, o options, controller bool) (*environment, error) {
 	e := &environment{options: o, dir: o.dir, visible: namesOf(namespacesOf(o)[:o.Visible])}
 	if err := errors.Join(o.makeProfileDir(), e.makeDir()); err != nil {
 		return nil, err
 	}
-	progress("Starting a control plane and tenancy-apiserver in %s", e.dir)
+	run := framework.Options{Dir: e.dir, Server: "bin/tenancy-apiserver", ServerArgs: o.argsOfServer()}
+	if controller {
+		run.Controller, run.ControllerArgs = "bin/tenancy-controller", o.controllerArgs
+	}
+	progress("Starting a control plane, tenancy-apiserver and what else it takes in %s", e.dir)
 	var err error
-	e.system, err = framework.Start(ctx, framework.Options{
-		Dir: e.dir, Server: "bin/tenancy-apiserver", ServerArgs: o.argsOfServer(),
-	})
-	if err != nil {
+	if e.system, err = framework.Start(ctx, run); err != nil {
 		return nil, fmt.Errorf("start system, its logs are in %s: %w", e.dir, err)
 	}
 	if err := e.connect(); err != nil {
@@ -142,7 +150,20 @@ func (e *environment) connect() error {
 	seeding.ContentType = runtime.ContentTypeProtobuf
 	// Versions are in JSON only.
 	seeding.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
-	e.admin, err = kubernetes.NewForConfig(seeding)
+	if e.admin, err = kubernetes.NewForConfig(seeding); err != nil {
+		return err
+	}
+	return e.connectObjects()
+}
+
+// connectObjects makes the client of any kind.
+func (e *environment) connectObjects() error {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), capsulev1beta1.AddToScheme(scheme), capsulev1beta2.AddToScheme(scheme)); err != nil {
+		return fmt.Errorf("make scheme: %w", err)
+	}
+	var err error
+	e.objects, err = ctrlclient.New(rest.CopyConfig(e.adminConfig), ctrlclient.Options{Scheme: scheme})
 	return err
 }
 

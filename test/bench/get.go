@@ -22,8 +22,8 @@ func measureGet(ctx context.Context, e *environment, r *report) error {
 			contests = append(contests, contest{
 				Measurement: "GET", Of: names.of, Clients: clients, Baseline: native,
 				variants: []variant{
-					{theView, e.system, e.asAlice, get(viewPath, names.name)},
-					{native, e.system, e.asAlice, get(nativePath, names.name)},
+					{name: theView, system: e.system, clients: e.asAlice, question: get(viewPath, names.name)},
+					{name: native, system: e.system, clients: e.asAlice, question: get(nativePath, names.name)},
 				},
 			})
 		}

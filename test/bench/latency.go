@@ -10,9 +10,11 @@ type samples [][]float64
 
 // latency is how long something took.
 type latency struct {
-	// What happened, while so many watches were open and read, counted From the
-	// request that caused it or from its response.
+	Measurement string `json:"measurement"`
+	// What happened, so many at once, while so many watches were open and read,
+	// counted From the request that caused it or from its response.
 	What    string `json:"what"`
+	Clients int    `json:"clients"`
 	Watches int    `json:"watches"`
 	From    string `json:"from"`
 	// The figures are of the samples of all rounds.
@@ -24,13 +26,16 @@ type latency struct {
 	P99 spread `json:"p99"`
 }
 
-// latency returns the figures of the samples.
-func (s samples) latency(what string, watches int, from string) latency {
+// latency returns the figures of the samples, which are of what l says.
+func (s samples) latency(l latency) latency {
 	all := slices.Concat(s...)
-	return latency{
-		What: what, Watches: watches, From: from, Samples: len(all),
-		MedianMillis: median(all), P99Millis: percentile(all, 99), MaxMillis: slices.Max(all), P99: s.p99(),
-	}
+	l.Samples, l.MedianMillis, l.P99Millis, l.MaxMillis, l.P99 = len(all), median(all), percentile(all, 99), slices.Max(all), s.p99()
+	return l
+}
+
+// ofWatches returns the figures of samples of WATCH.
+func (s samples) ofWatches(what string, watches int, from string) latency {
+	return s.latency(latency{Measurement: "WATCH", What: what, Clients: 1, Watches: watches, From: from})
 }
 
 // p99 returns the 99th percentiles of the rounds.

@@ -67,9 +67,9 @@ func (e *environment) lists(accept string) []variant {
 		return func(int) (question, []string) { return question{target: target, accept: accept}, e.visible }
 	}
 	return []variant{
-		{theView, e.system, e.asAlice, list(viewPath)},
-		{theViewDirect, e.system, e.asProxy, list(viewPath)},
-		{nativeCached, e.system, e.asAdmin, list(nativePath + "?" + cached.Encode())},
-		{nativeConsistent, e.system, e.asAdmin, list(nativePath + "?" + byLabel.Encode())},
+		{name: theView, system: e.system, clients: e.asAlice, question: list(viewPath)},
+		{name: theViewDirect, system: e.system, clients: e.asProxy, question: list(viewPath)},
+		{name: nativeCached, system: e.system, clients: e.asAdmin, question: list(nativePath + "?" + cached.Encode())},
+		{name: nativeConsistent, system: e.system, clients: e.asAdmin, question: list(nativePath + "?" + byLabel.Encode())},
 	}
 }

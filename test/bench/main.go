@@ -1,8 +1,8 @@
 // Copyright The Capsule Tenancy Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// The bench command measures what the views cost next to the native API: side by
-// side, in one run, on one machine. It starts a control plane with
+// The bench command measures what the views, and Tenants, cost next to the native API:
+// side by side, in one run, on one machine. It starts a control plane with
 // tenancy-apiserver in it, fills it with the namespaces of many tenants, and asks.
 //
 //	make bench BENCHFLAGS='--rounds 5 --only LIST'
@@ -47,6 +47,32 @@
 // In both, the owner of a tenant may get the nodes of the tenant's pool, by
 // one ClusterRole with their names.
 //
+// TENANT, in a cluster of its own, in which tenancy-controller gives the owners of
+// Tenants what is theirs in as many namespaces: the owners, each as themselves, create
+// further ones, which nobody deletes.
+//   - owner creates -> ADDED: from before the request until the event has come on the
+//     owner's watch, which is open as that of all other owners
+//   - owner creates -> listed: until a list by the owner has it, of which one is sent
+//     after the other from the response to the creation on
+//   - administrator creates and binds -> ADDED: the same without webhook and
+//     controller; what these do, an administrator does in two requests
+//   - the response to the creation: of the same samples, the first request alone
+//
+// Each as one owner after the other, and as eight at once, one of each Tenant.
+//
+// AUTHZ: the same requests to two clusters in turn, one without Tenants and one with
+// --compiled-tenants, whose access tenancy-controller has compiled. The owner of one of
+// the Tenants and a service account of nobody's ask for a ConfigMap that a RoleBinding
+// lets them get, and for one that nothing does: for both, kube-apiserver looks at
+// every ClusterRoleBinding.
+//   - an authorization: the mean of kube-apiserver's own authorization_duration_seconds
+//     over the requests of a turn, among which those of controllers are few
+//   - in the table above, the requests themselves, from end to end
+//   - how many ClusterRoleBindings there are of each Tenant
+//   - how long it took until everything was compiled, first while the Tenants were
+//     created, by 16 at once, then from the start of a tenancy-controller that found
+//     nothing of it; and what is resident of that one
+//
 // # How to read it
 //
 // Every client is a connection of its own that sends one request after the other,
@@ -66,6 +92,9 @@
 // does; the server uses it for answers above 128 KiB, and the column gzip says
 // whether it did. The views leave out metadata.managedFields, the native answers
 // hold them: the column bytes shows what of the difference is due to that.
+//
+// LIST, GET, WATCHLIST, START, WATCH and SCALE are measured in one cluster, which is
+// stopped before those of TENANT and AUTHZ are started.
 //
 // The targets are compared with what was measured, and nothing fails because of
 // a target that is missed: the exit code is 0 unless a request fails or is
@@ -88,9 +117,14 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"k8s.io/klog/v2"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 func main() {
+	// controller-runtime, whose client is used, has a logger of its own.
+	ctrllog.SetLogger(klog.Background())
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	o, err := parseOptions(os.Args[1:])
@@ -108,29 +142,12 @@ func main() {
 }
 
 // run measures everything and reports it.
-func run(ctx context.Context, o options) (err error) {
+func run(ctx context.Context, o options) error {
 	start := time.Now()
-	e, err := newEnvironment(ctx, o)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, e.close(err != nil)) }()
-	if err := e.seed(ctx); err != nil {
-		return err
-	}
-	if err := e.settle(ctx); err != nil {
-		return err
-	}
-	r := &report{Options: o, SeedSeconds: time.Since(start).Seconds()}
-	if r.Machine, err = describeMachine(e); err != nil {
-		return err
-	}
-	for _, m := range measurements() {
-		if len(o.only) > 0 && !slices.Contains(o.only, m.name) {
-			continue
-		}
-		if err := m.run(ctx, e, r); err != nil {
-			return fmt.Errorf("measure %s: %w", m.name, err)
+	r := &report{Options: o}
+	for _, c := range clusters() {
+		if err := c.measure(ctx, o, r); err != nil {
+			return err
 		}
 	}
 	r.Machine.LoadAfter, r.Seconds = loadAverage(), time.Since(start).Seconds()
@@ -141,4 +158,33 @@ func run(ctx context.Context, o options) (err error) {
 		return nil
 	}
 	return r.write(o.jsonFile)
+}
+
+// measure starts the cluster and measures in it what the options ask for, if that is
+// anything.
+func (c cluster) measure(ctx context.Context, o options, r *report) (err error) {
+	chosen := slices.DeleteFunc(slices.Clone(c.measurements), func(m measurement) bool {
+		return len(o.only) > 0 && !slices.Contains(o.only, m.name)
+	})
+	if len(chosen) == 0 {
+		return nil
+	}
+	start := time.Now()
+	e, err := c.open(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.close(err != nil)) }()
+	r.SeedSeconds += time.Since(start).Seconds()
+	if r.Machine == (machine{}) {
+		if r.Machine, err = describeMachine(e); err != nil {
+			return err
+		}
+	}
+	for _, m := range chosen {
+		if err := m.run(ctx, e, r); err != nil {
+			return fmt.Errorf("measure %s: %w", m.name, err)
+		}
+	}
+	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"tenancy.capsule.io/test/framework/controlplane"
 )
 
 const (
@@ -17,9 +19,9 @@ const (
 	mostResident = "VmHWM"
 )
 
-// memory returns a figure of tenancy-apiserver's memory, in MiB.
-func (e *environment) memory(field string) (float64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", e.system.Server.PID()))
+// memory returns a figure of a process' memory, in MiB.
+func memory(p *controlplane.Process, field string) (float64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
 	if err != nil {
 		return 0, fmt.Errorf("read memory: %w", err)
 	}
@@ -38,9 +40,9 @@ func memoryIn(status, field string) (float64, error) {
 	return 0, fmt.Errorf("no %s in the status of the process", field)
 }
 
-// reportMemory reports how much memory is, or was, resident when.
+// reportMemory reports how much of tenancy-apiserver is, or was, resident when.
 func (e *environment) reportMemory(r *report, field, when string) (float64, error) {
-	mebibytes, err := e.memory(field)
+	mebibytes, err := memory(e.system.Server, field)
 	if err != nil {
 		return 0, err
 	}

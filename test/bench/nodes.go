@@ -136,7 +136,7 @@ func roleOfTenant(o options, tenant int) (*rbacv1.ClusterRole, *rbacv1.ClusterRo
 		}
 }
 
-// seedNodes makes the nodes, and lets the owners of the tenants get theirs.
+// seedNodes makes the nodes.
 func (e *environment) seedNodes(ctx context.Context, group *errgroup.Group) {
 	for i := range e.options.Nodes {
 		group.Go(func() error {
@@ -144,6 +144,10 @@ func (e *environment) seedNodes(ctx context.Context, group *errgroup.Group) {
 			return ignoreExists("create node", err)
 		})
 	}
+}
+
+// bindNodes lets the owners of the tenants get their nodes.
+func (e *environment) bindNodes(ctx context.Context, group *errgroup.Group) {
 	for tenant := range e.options.Tenants {
 		// A rule without names would be one about all nodes.
 		if len(nodesOf(e.options, tenant)) == 0 {

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // options are the flags.
@@ -27,12 +29,16 @@ type options struct {
 	Grants        int `json:"grants"`
 	Events        int `json:"events"`
 	StalledEvents int `json:"stalledEvents"`
+	// Creations is of TENANT, CompiledTenants of AUTHZ.
+	Creations       int `json:"creations"`
+	CompiledTenants int `json:"compiledTenants"`
 
-	only          []string
-	serverArgs    []string
-	jsonFile, dir string
-	profileDir    string
-	keep          bool
+	only           []string
+	serverArgs     []string
+	controllerArgs []string
+	jsonFile, dir  string
+	profileDir     string
+	keep           bool
 }
 
 func parseOptions(args []string) (options, error) {
@@ -53,12 +59,18 @@ func parseOptions(args []string) (options, error) {
 	fs.IntVar(&o.Grants, "grants", 200, "grants, and as many revocations, of each round")
 	fs.IntVar(&o.Events, "events", 20, "events of each round that all watches get")
 	fs.IntVar(&o.StalledEvents, "stalled-events", 2000, "events while one watch in ten is not read; 0 to leave this out")
+	fs.IntVar(&o.Creations, "creations", 200, "namespaces that owners create, of each round, each way of noticing and each number at once")
+	fs.IntVar(&o.CompiledTenants, "compiled-tenants", 1000, "Tenants whose compiled access is measured")
 	fs.Func("only", "measure only these, separated by commas, as LIST,GET", func(value string) error {
 		o.only = strings.Split(value, ",")
 		return nil
 	})
 	fs.Func("server-arg", "argument of tenancy-apiserver, as --profiling; may be repeated", func(value string) error {
 		o.serverArgs = append(o.serverArgs, value)
+		return nil
+	})
+	fs.Func("controller-arg", "argument of tenancy-controller, as --v=4; may be repeated", func(value string) error {
+		o.controllerArgs = append(o.controllerArgs, value)
 		return nil
 	})
 	fs.StringVar(&o.jsonFile, "json", "", "write the results to this `file`, too")
@@ -95,15 +107,26 @@ func (o options) validate(args []string) error {
 		return errors.New("--visible must be at least 1 and at most --namespaces")
 	case o.Watches < 1 || o.Grants < 1 || o.Events < 1 || o.StalledEvents < 0:
 		return errors.New("--watches, --grants and --events must be at least 1, --stalled-events must not be negative")
+	case o.Creations < 1 || o.CompiledTenants < 1:
+		return errors.New("--creations and --compiled-tenants must be at least 1")
 	case o.Tenants < 1 || o.Tenants == 1 && o.Visible != o.Namespaces:
 		return errors.New("--tenants must be at least 1, and more if not every namespace is visible")
 	}
 	for _, name := range o.only {
-		if !slices.ContainsFunc(measurements(), func(m measurement) bool { return m.name == name }) {
+		if !isMeasured(name) {
 			return fmt.Errorf("--only: there is no measurement %q", name)
 		}
 	}
 	return nil
+}
+
+// inOwnDir returns the options with a directory that is not there yet: what is made in
+// clusters with a controller is not what a second run begins with.
+func (o options) inOwnDir(name string) options {
+	if o.dir != "" {
+		o.dir = filepath.Join(o.dir, name+"-"+time.Now().Format("20060102T150405"))
+	}
+	return o
 }
 
 // argsOfServer returns the arguments that tenancy-apiserver has for the benchmark.

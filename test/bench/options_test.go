@@ -4,6 +4,7 @@
 package main
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -21,6 +22,9 @@ func TestParseOptions(t *testing.T) {
 		"all visible":        {given: "--namespaces 100 --visible 100 --tenants 1"},
 		"no nodes, no scale": {given: "--nodes 0 --scale 0"},
 		"argument":           {given: "LIST", wantErr: "LIST"},
+		"one's own":          {given: "--only TENANT,AUTHZ --creations 10 --compiled-tenants 20"},
+		"no creations":       {given: "--creations 0", wantErr: "--creations"},
+		"no tenants":         {given: "--compiled-tenants 0", wantErr: "--compiled-tenants"},
 		"no rounds":          {given: "--rounds 0", wantErr: "--rounds"},
 		"negative nodes":     {given: "--nodes -1", wantErr: "--nodes"},
 		"negative scale":     {given: "--scale -1", wantErr: "--scale"},
@@ -40,6 +44,15 @@ func TestParseOptions(t *testing.T) {
 			require.NoError(t, err)
 		})
 	}
+}
+
+func TestInOwnDir(t *testing.T) {
+	t.Parallel()
+	assert.Empty(t, options{}.inOwnDir("tenants").dir, "a temporary one")
+	given := options{dir: "state"}
+	assert.Equal(t, "state", filepath.Dir(given.inOwnDir("tenants").dir))
+	assert.NotEqual(t, given.inOwnDir("tenants"), given.inOwnDir("bare"))
+	assert.Equal(t, "state", given.dir)
 }
 
 func TestArgsOfServer(t *testing.T) {

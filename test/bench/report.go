@@ -17,8 +17,8 @@ import (
 type report struct {
 	Options options `json:"options"`
 	Machine machine `json:"machine"`
-	// Seconds are those of the whole run, SeedSeconds those until there was the
-	// cluster that it begins with.
+	// Seconds are those of the whole run, SeedSeconds those until there were the
+	// clusters that the measurements begin with.
 	Seconds     float64      `json:"seconds"`
 	SeedSeconds float64      `json:"seedSeconds"`
 	Comparisons []comparison `json:"comparisons"`
@@ -76,7 +76,7 @@ func (r *report) print(w io.Writer) error {
 	out.linef("machine     %s, %d cores, Linux %s; %s; kube-apiserver %s", m.CPU, m.Cores, m.Kernel, m.Go, m.KubeAPIServer)
 	out.linef("load        %s before, %s after", m.LoadBefore, m.LoadAfter)
 	out.linef("cluster     %d namespaces of %d tenants, %d of them visible; %d nodes", o.Namespaces, o.Tenants, o.Visible, o.Nodes)
-	out.linef("run         %.0f s, of them %.0f s until there was the cluster", r.Seconds, r.SeedSeconds)
+	out.linef("run         %.0f s, of them %.0f s until there were the clusters", r.Seconds, r.SeedSeconds)
 	out.linef("requests    %d rounds of up to %d for each client; clients offer gzip, as client-go does", o.Rounds, o.Requests)
 	out.linef("")
 	out.table(func(table *printer) {
@@ -90,7 +90,8 @@ func (r *report) print(w io.Writer) error {
 			table.linef(strings.Repeat("\t", 13))
 		}
 	})
-	out.linef("x and + compare with the native row (resourceVersion=0 in LIST and WATCHLIST; in SCALE the smaller cluster) of the same round;")
+	out.linef("x and + compare with the native row (resourceVersion=0 in LIST and WATCHLIST; in SCALE the smaller cluster, in AUTHZ the one")
+	out.linef("without Tenants) of the same round;")
 	out.linef("cpu is the seconds that tenancy-apiserver and kube-apiserver took for 1,000 requests. Each is the median of the rounds.")
 	out.linef("")
 	r.printLatencies(out)
@@ -111,15 +112,15 @@ func (r *report) print(w io.Writer) error {
 	return out.err
 }
 
-// printLatencies writes what was found out about watches.
+// printLatencies writes how long things took.
 func (r *report) printLatencies(out *printer) {
 	if len(r.Latencies) == 0 {
 		return
 	}
 	out.table(func(table *printer) {
-		table.linef("WATCH\twatches read\tfrom\tsamples\tmedian ms\tp99 ms\tmax ms\tp99 of the rounds")
+		table.linef("\twhat\tat once\twatches read\tfrom\tsamples\tmedian ms\tp99 ms\tmax ms\tp99 of the rounds")
 		for _, l := range r.Latencies {
-			table.linef("%s\t%d\t%s\t%d\t%.2f\t%.2f\t%.2f\t%.2f to %.2f", l.What, l.Watches, l.From, l.Samples,
+			table.linef("%s\t%s\t%d\t%d\t%s\t%d\t%.2f\t%.2f\t%.2f\t%.2f to %.2f", l.Measurement, l.What, l.Clients, l.Watches, l.From, l.Samples,
 				l.MedianMillis, l.P99Millis, l.MaxMillis, l.P99.Min, l.P99.Max)
 		}
 	})

@@ -25,6 +25,11 @@ type result struct {
 	// Bytes is the size of an answer, before compression if Gzip is set.
 	Bytes int64 `json:"bytes"`
 	Gzip  bool  `json:"gzip"`
+	// AuthorizationMicros is how long one took in kube-apiserver, the mean of each
+	// round, and AuthorizationDifference how much longer than the baseline's; nil if
+	// that was not measured.
+	AuthorizationMicros     *spread `json:"authorizationMicros,omitempty"`
+	AuthorizationDifference *spread `json:"authorizationMicrosDifference,omitempty"`
 	// These compare with the baseline of the same round: its medians, and its
 	// requests per second.
 	LatencyRatio     spread `json:"latencyRatio"`
@@ -61,9 +66,25 @@ func (c contest) compare(blocks map[string][]block) comparison {
 		r.LatencyRatio = byRound(millis, baseMillis, ratio)
 		r.MillisDifference = byRound(millis, baseMillis, difference)
 		r.ThroughputRatio = byRound(throughput, baseThroughput, ratio)
+		if micros := authorizationMicros(own); len(micros) > 0 {
+			r.AuthorizationMicros = new(spreadOf(micros))
+			r.AuthorizationDifference = new(byRound(micros, authorizationMicros(blocks[c.Baseline]), difference))
+		}
 		out.Results = append(out.Results, r)
 	}
 	return out
+}
+
+// authorizationMicros returns how long an authorization took in each round, nothing if
+// that was not measured.
+func authorizationMicros(blocks []block) []float64 {
+	var micros []float64
+	for _, b := range blocks {
+		if b.authorization != nil {
+			micros = append(micros, *b.authorization)
+		}
+	}
+	return micros
 }
 
 // figures returns the median latency and the throughput of each round.

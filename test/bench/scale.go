@@ -52,23 +52,17 @@ func (e *environment) newLarger(ctx context.Context) (*environment, error) {
 	o := e.options
 	o.Namespaces *= o.Scale
 	o.dir = filepath.Join(e.dir, "scale")
-	larger, err := newEnvironment(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	// What controllers make in a namespace is asked for by nobody here, and would
-	// take longer than everything else.
-	err = larger.system.ControlPlane.ControllerManager().Stop()
-	if err == nil {
-		err = larger.seed(ctx)
-	}
-	if err == nil {
-		err = larger.settle(ctx)
-	}
-	if err != nil {
-		return nil, errors.Join(err, larger.close(true))
-	}
-	return larger, nil
+	return open(ctx, o, false, func(ctx context.Context, larger *environment) error {
+		// What controllers make in a namespace is asked for by nobody here, and would
+		// take longer than everything else.
+		if err := larger.system.ControlPlane.ControllerManager().Stop(); err != nil {
+			return fmt.Errorf("stop kube-controller-manager: %w", err)
+		}
+		if err := larger.seed(ctx); err != nil {
+			return err
+		}
+		return larger.settle(ctx)
+	})
 }
 
 // scaleContests compares the two clusters in each way of asking.
@@ -92,8 +86,8 @@ func scaleContests(e, larger *environment) []contest {
 func (e *environment) scaleWays() []variant {
 	name := func(n int) string { return e.visible[n%len(e.visible)] }
 	ways := []variant{
-		{"get, " + theView, e.system, e.asAlice, get(viewPath, name)},
-		{"get, " + native, e.system, e.asAlice, get(nativePath, name)},
+		{name: "get, " + theView, system: e.system, clients: e.asAlice, question: get(viewPath, name)},
+		{name: "get, " + native, system: e.system, clients: e.asAlice, question: get(nativePath, name)},
 	}
 	for _, list := range e.lists(jsonAccept) {
 		list.name = "list, " + list.name

@@ -100,6 +100,7 @@ func (e *environment) seed(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(seedWorkers)
 	e.seedNodes(ctx, group)
+	e.bindNodes(ctx, group)
 	for _, s := range all {
 		group.Go(func() error {
 			_, err := e.admin.CoreV1().Namespaces().Create(ctx, s.object(), metav1.CreateOptions{})

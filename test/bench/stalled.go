@@ -67,8 +67,8 @@ func measureStalled(ctx context.Context, e *environment, r *report) error {
 	}
 	others := fmt.Sprintf(", %d others not read", stalled)
 	r.Latencies = append(r.Latencies,
-		samples{each}.latency(changeToEach+others, reading, fromRequest),
-		samples{last}.latency(changeToLast+others, reading, fromRequest))
+		samples{each}.ofWatches(changeToEach+others, reading, fromRequest),
+		samples{last}.ofWatches(changeToLast+others, reading, fromRequest))
 	r.Figures = append(r.Figures, figure{
 		Measurement: "WATCH", What: "ended by the server because they were not read", Value: once(ended - endedBefore), Unit: "watches",
 	})

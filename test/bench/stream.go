@@ -98,6 +98,23 @@ func (s *stream) expect(ctx context.Context, kind watch.EventType, name string) 
 	}
 }
 
+// await returns when the event was read, of whatever comes until then.
+func (s *stream) await(ctx context.Context, kind watch.EventType, name string) (time.Time, error) {
+	for {
+		select {
+		case e, open := <-s.events:
+			switch {
+			case !open:
+				return e.at, fmt.Errorf("watch of %s: %w", s.user, s.err)
+			case e.kind == kind && e.name == name:
+				return e.at, nil
+			}
+		case <-ctx.Done():
+			return time.Time{}, fmt.Errorf("watch of %s: await %s %s: %w", s.user, kind, name, ctx.Err())
+		}
+	}
+}
+
 // streams are open watches that end together.
 type streams struct {
 	open    []*stream

@@ -98,8 +98,8 @@ func measureWatches(ctx context.Context, e *environment, r *report) error {
 		each, last = append(each, roundEach), append(last, roundLast)
 	}
 	r.Latencies = append(r.Latencies,
-		each.latency(changeToEach, len(s.open), fromRequest),
-		last.latency(changeToLast, len(s.open), fromRequest))
+		each.ofWatches(changeToEach, len(s.open), fromRequest),
+		last.ofWatches(changeToLast, len(s.open), fromRequest))
 	what := fmt.Sprintf("WATCH, %d watches: %s, p99 from the %s", len(s.open), changeToLast, fromRequest)
 	r.Targets = append(r.Targets, atMost(what, eventLimit, "ms", last.p99()))
 	_, err = e.reportMemory(r, mostResident, fmt.Sprintf("%d watches that are read, the most there was", e.options.Watches))
@@ -131,7 +131,7 @@ func (e *environment) measureAccess(ctx context.Context, s *streams, r *report) 
 		}
 	}
 	for _, k := range keys {
-		r.Latencies = append(r.Latencies, all[k].latency(k.what, len(s.open), k.from))
+		r.Latencies = append(r.Latencies, all[k].ofWatches(k.what, len(s.open), k.from))
 		if k.from == fromRequest {
 			what := fmt.Sprintf("WATCH, %d watches: %s, p99 from the %s", len(s.open), k.what, k.from)
 			r.Targets = append(r.Targets, atMost(what, accessLimit, "ms", all[k].p99()))

@@ -81,9 +81,9 @@ func TestLatency(t *testing.T) {
 	t.Parallel()
 	given := samples{{1, 2, 30}, {4, 5, 6}, {7, 8, 9}}
 	assert.Equal(t, latency{
-		What: "it", Watches: 3, From: fromRequest, Samples: 9, MedianMillis: 6, P99Millis: 30, MaxMillis: 30,
+		Measurement: "WATCH", What: "it", Clients: 1, Watches: 3, From: fromRequest, Samples: 9, MedianMillis: 6, P99Millis: 30, MaxMillis: 30,
 		P99: spread{Median: 9, Min: 6, Max: 30},
-	}, given.latency("it", 3, fromRequest))
+	}, given.ofWatches("it", 3, fromRequest))
 }
 
 // TestOwnNamespaces counts what seedWatchers binds.

@@ -32,9 +32,9 @@ func measureWatchList(ctx context.Context, e *environment, r *report) error {
 		contests = append(contests, contest{
 			Measurement: "WATCHLIST", Of: "json", Clients: clients, Baseline: nativeCached,
 			variants: []variant{
-				{theView, e.system, e.asAlice, begin(viewPath + "?" + watchListQuery)},
-				{nativeCached, e.system, e.asAdmin, begin(nativePath + "?" + watchListQuery + byLabel + "&resourceVersion=0")},
-				{nativeConsistent, e.system, e.asAdmin, begin(nativePath + "?" + watchListQuery + byLabel)},
+				{name: theView, system: e.system, clients: e.asAlice, question: begin(viewPath + "?" + watchListQuery)},
+				{name: nativeCached, system: e.system, clients: e.asAdmin, question: begin(nativePath + "?" + watchListQuery + byLabel + "&resourceVersion=0")},
+				{name: nativeConsistent, system: e.system, clients: e.asAdmin, question: begin(nativePath + "?" + watchListQuery + byLabel)},
 			},
 		})
 	}
