@@ -5,6 +5,7 @@ package access
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -61,6 +62,8 @@ type fakeCluster struct {
 	tb testing.TB
 	// writes says what was written since it was last asked, in order.
 	writes []string
+	// applied is what was applied last.
+	applied string
 	// refuse, if set, decides about writes.
 	refuse func(write string) error
 }
@@ -91,6 +94,11 @@ func newCluster(tb testing.TB, given ...client.Object) *fakeCluster {
 				if err := c.wrote("apply", *named.GetKind(), named.GetNamespace(), *named.GetName()); err != nil {
 					return err
 				}
+				data, err := json.Marshal(wanted)
+				if err != nil {
+					return err
+				}
+				c.applied = string(data)
 				return underlying.Apply(ctx, wanted, options...)
 			},
 			Delete: func(ctx context.Context, underlying client.WithWatch, object client.Object, options ...client.DeleteOption) error {

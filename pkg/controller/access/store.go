@@ -145,10 +145,6 @@ func (s store) write(ctx context.Context, o owner, records map[place]record, nex
 // life of the owner, and a binding to another role than that of its name. Who is
 // bound goes first, so that no role gains while they are.
 func (s store) clear(ctx context.Context, at place, strange record, records map[place]record) error {
-	r := records[at]
-	if strange.binding == nil && r.binding != nil && strange.role != nil {
-		strange.binding = r.binding
-	}
 	if strange.binding != nil {
 		if err := s.write(ctx, owner{}, records, step{at: at, removeBinding: true}); err != nil {
 			return err
