@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -49,6 +50,7 @@ func reconcilers() []reconciler {
 		{Access, func(mgr ctrl.Manager, c Config, r reports) error {
 			return access.Add(mgr, access.Options{
 				WriteOperations: c.CompileWriteOperations,
+				Events:          !slices.Contains(c.Controllers, tenants.Name),
 				Report:          func(ref tenant.Ref, err error) { r.ofTenants.Set(ref, access.Name, "", err) },
 			})
 		}},

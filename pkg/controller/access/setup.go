@@ -46,6 +46,9 @@ type Options struct {
 	WriteOperations bool
 	// Report is told of every Tenant. It may be called concurrently.
 	Report Report
+	// Events records what is wrong as events of Tenants, for where no other
+	// reconciler does.
+	Events bool
 }
 
 // Add adds the controllers of this package to a manager, whose cache has the
@@ -60,7 +63,7 @@ func Add(mgr ctrl.Manager, o Options) error {
 	}
 	a := adder{mgr: mgr, written: written, policy: policy{writeOperations: o.WriteOperations}, tenants: tenantFinder{mgr.GetClient()}}
 	for _, add := range []func() error{
-		func() error { return a.addTenants(o.Report) }, a.addGlobal, a.addNamespaces, a.addSettings,
+		func() error { return a.addTenants(o) }, a.addGlobal, a.addNamespaces, a.addSettings,
 	} {
 		if err := add(); err != nil {
 			return fmt.Errorf("add controller: %w", err)
@@ -114,14 +117,16 @@ func compiledObjects() []client.Object {
 	return []client.Object{&rbacv1.ClusterRole{}, &rbacv1.ClusterRoleBinding{}, &rbacv1.Role{}, &rbacv1.RoleBinding{}}
 }
 
-func (a adder) addTenants(report Report) error {
+func (a adder) addTenants(o Options) error {
 	r := &tenantReconciler{
 		compiler: compiler{reader: a.mgr.GetClient(), store: store{a.written.GetClient()}, interests: newInterests()},
 		reader:   a.mgr.GetClient(),
 		policy:   a.policy,
-		recorder: a.mgr.GetEventRecorder(Name),
-		report:   report,
+		report:   o.Report,
 		ages:     newAges(clock.RealClock{}),
+	}
+	if o.Events {
+		r.recorder = a.mgr.GetEventRecorder(Name)
 	}
 	if err := metrics.Registry.Register(r.ages); err != nil {
 		return fmt.Errorf("register metrics: %w", err)

@@ -34,6 +34,7 @@ type tenantReconciler struct {
 	compiler compiler
 	reader   client.Reader
 	policy   policy
+	// recorder is nil where another reconciler says on Tenants what is wrong.
 	recorder events.EventRecorder
 	report   Report
 	ages     *ages
@@ -86,16 +87,19 @@ func (r *tenantReconciler) settings(ctx context.Context, t *capsulev1beta2.Tenan
 	return subjects, nil
 }
 
-// tell reports what an administrator should know, once for each thing: events of
-// the same words are counted, not repeated.
+// tell reports what an administrator should know. Events of the same words are
+// counted, not repeated.
 func (r *tenantReconciler) tell(t *capsulev1beta2.Tenant, problems field.ErrorList, err error) {
+	r.report(tenant.RefOf(t), err)
+	if r.recorder == nil {
+		return
+	}
 	for _, problem := range problems {
 		r.recorder.Eventf(t, nil, corev1.EventTypeWarning, reasonInvalidField, "Compile", "%s", shortened(problem.Error(), maxNote))
 	}
 	if err != nil {
 		r.recorder.Eventf(t, nil, corev1.EventTypeWarning, "AccessFailed", "Compile", "%s", shortened(err.Error(), maxNote))
 	}
-	r.report(tenant.RefOf(t), err)
 }
 
 func tenantOwner(t *capsulev1beta2.Tenant) owner {
