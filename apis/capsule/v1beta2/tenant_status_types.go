@@ -138,6 +138,10 @@ type ClassStatus struct {
 type NamespaceReservation struct {
 	// The name of the namespace.
 	Name string `json:"name"`
+	// The UID that the namespace will have: another one of that name needs a place of
+	// its own.
+	// +optional
+	UID types.UID `json:"uid,omitempty"`
 	// When the place was given.
 	Time metav1.MicroTime `json:"time"`
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -18,22 +19,18 @@ import (
 	"tenancy.capsule.io/pkg/tenant"
 )
 
-// Arrivals remembers for a while which namespaces came to be, and when. A place
+// Arrivals remembers for a while which namespaces came to be. A place
 // that was reserved for a namespace which came and went already is free: neither
 // the list of namespaces nor the reservation can tell.
 type Arrivals struct {
 	clock clock.PassiveClock
 
 	mu sync.Mutex
-	// seen holds when the API server says that they were created. Guarded by mu.
-	seen map[arrival]time.Time
+	// seen holds when the API server says that they were created, by UID. Guarded by
+	// mu.
+	seen map[types.UID]time.Time
 	// swept is when the old ones were dropped last. Guarded by mu.
 	swept time.Time
-}
-
-type arrival struct {
-	tenant    tenant.Ref
-	namespace string
 }
 
 // remembered is how long an arrival matters: a reservation is not older.
@@ -41,7 +38,7 @@ const remembered = 2 * reservationTTL
 
 // NewArrivals returns an empty memory.
 func NewArrivals(clock clock.PassiveClock) *Arrivals {
-	return &Arrivals{clock: clock, seen: map[arrival]time.Time{}}
+	return &Arrivals{clock: clock, seen: map[types.UID]time.Time{}}
 }
 
 // Watch remembers the namespaces that the cache hears of, until the context ends.
@@ -68,14 +65,14 @@ func (a *Arrivals) Watch(ctx context.Context, informers cache.Informers) error {
 
 // Saw remembers a namespace, if it is new and a tenant's.
 func (a *Arrivals) Saw(namespace metav1.Object) {
-	ref, ok := tenant.Of(namespace)
+	_, ok := tenant.Of(namespace)
 	now, created := a.clock.Now(), namespace.GetCreationTimestamp().Time
 	if !ok || now.Sub(created) > remembered {
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.seen[arrival{ref, namespace.GetName()}] = created
+	a.seen[namespace.GetUID()] = created
 	if now.Sub(a.swept) < reservationTTL {
 		return
 	}
@@ -87,10 +84,10 @@ func (a *Arrivals) Saw(namespace metav1.Object) {
 	}
 }
 
-// at returns when a namespace of the Tenant came to be that was seen lately.
-func (a *Arrivals) at(t tenant.Ref, namespace string) (time.Time, bool) {
+// saw reports whether a namespace with that UID came to be lately.
+func (a *Arrivals) saw(uid types.UID) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	at, ok := a.seen[arrival{t, namespace}]
-	return at, ok
+	_, ok := a.seen[uid]
+	return ok
 }

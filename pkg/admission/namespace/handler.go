@@ -116,12 +116,15 @@ func (h *Handler) decide(ctx context.Context, r Request, f Facts, dryRun bool) (
 	if d.Refusal != "" || d.Joins == nil {
 		return d, nil
 	}
-	refusal, err := h.places.Take(ctx, tenant.RefOf(d.Joins), r.Name, dryRun)
-	if err != nil {
-		return Decision{}, err
-	}
-	if refusal != "" {
-		return Decision{Refusal: refusal}.on(d.Joins, reasonFull, r.User), nil
+	// The Tenant was read as it is now: without a quota there is nothing to count.
+	if hasQuota(d.Joins) {
+		refusal, err := h.places.Take(ctx, tenant.RefOf(d.Joins), r.Name, r.New.UID, dryRun)
+		if err != nil {
+			return Decision{}, err
+		}
+		if refusal != "" {
+			return Decision{Refusal: refusal}.on(d.Joins, reasonFull, r.User), nil
+		}
 	}
 	d.Event = &Event{
 		Tenant: d.Joins, Type: corev1.EventTypeNormal, Reason: reasonAssigned, Action: actionMutated,

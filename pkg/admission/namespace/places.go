@@ -56,16 +56,16 @@ func NewPlaces(live client.Reader, status client.SubResourceWriter, arrivals *Ar
 	return &Places{live: live, status: status, arrivals: arrivals, clock: clock}
 }
 
-// Take gives the namespace a place, or says why it gets none. On a dry run it
+// Take gives the namespace, which will have that UID, a place, or says why it gets none. On a dry run it
 // only says whether it would.
-func (p *Places) Take(ctx context.Context, ref tenant.Ref, namespace string, dryRun bool) (refusal string, err error) {
+func (p *Places) Take(ctx context.Context, ref tenant.Ref, namespace string, uid types.UID, dryRun bool) (refusal string, err error) {
 	done, err := p.mine.take(ctx, ref)
 	if err != nil {
 		return "", fmt.Errorf("wait for the quota of tenant %s: %w", ref.Name, err)
 	}
 	defer done()
 	for backoff := firstBackoff; ; backoff = min(2*backoff, maxBackoff) {
-		refusal, err = p.try(ctx, ref, namespace, dryRun)
+		refusal, err = p.try(ctx, ref, namespace, uid, dryRun)
 		if !apierrors.IsConflict(err) {
 			return refusal, err
 		}
@@ -77,7 +77,7 @@ func (p *Places) Take(ctx context.Context, ref tenant.Ref, namespace string, dry
 
 // try does what Take does, unless somebody else changes the Tenant meanwhile: then
 // the error is a conflict.
-func (p *Places) try(ctx context.Context, ref tenant.Ref, namespace string, dryRun bool) (string, error) {
+func (p *Places) try(ctx context.Context, ref tenant.Ref, namespace string, uid types.UID, dryRun bool) (string, error) {
 	t := &capsulev1beta2.Tenant{}
 	if err := p.live.Get(ctx, client.ObjectKey{Name: ref.Name}, t); client.IgnoreNotFound(err) != nil {
 		return "", fmt.Errorf("get tenant %s: %w", ref.Name, err)
@@ -85,7 +85,7 @@ func (p *Places) try(ctx context.Context, ref tenant.Ref, namespace string, dryR
 	if tenant.RefOf(t) != ref || t.DeletionTimestamp != nil {
 		return fmt.Sprintf("tenant %q is being deleted and takes no namespaces: choose another one for namespace %q", ref.Name, namespace), nil
 	}
-	if t.Spec.NamespaceOptions == nil || t.Spec.NamespaceOptions.Quota == nil {
+	if !hasQuota(t) {
 		return "", nil
 	}
 	quota := int(*t.Spec.NamespaceOptions.Quota)
@@ -109,20 +109,27 @@ func (p *Places) try(ctx context.Context, ref tenant.Ref, namespace string, dryR
 	if dryRun {
 		return "", nil
 	}
-	return "", p.reserve(ctx, t, renewed(pending, namespace, now))
+	return "", p.reserve(ctx, t, append(without(pending, namespace), capsulev1beta2.NamespaceReservation{
+		Name: namespace, UID: uid, Time: metav1.NewMicroTime(now),
+	}))
 }
 
-// present returns the namespaces of the Tenant, terminating ones included, and
-// when they were created.
-func (p *Places) present(ctx context.Context, t *capsulev1beta2.Tenant) (map[string]time.Time, error) {
+// hasQuota reports whether the number of the Tenant's namespaces is limited.
+func hasQuota(t *capsulev1beta2.Tenant) bool {
+	return t.Spec.NamespaceOptions != nil && t.Spec.NamespaceOptions.Quota != nil
+}
+
+// present returns the UIDs of the namespaces of the Tenant, terminating ones
+// included, by name.
+func (p *Places) present(ctx context.Context, t *capsulev1beta2.Tenant) (map[string]types.UID, error) {
 	list := objects.MetadataList(objects.NamespaceKind)
 	if err := p.live.List(ctx, list, client.MatchingLabels{capsulev1beta2.TenantLabel: t.Name}); err != nil {
 		return nil, fmt.Errorf("list namespaces of tenant %s: %w", t.Name, err)
 	}
-	present := make(map[string]time.Time, len(list.Items))
+	present := make(map[string]types.UID, len(list.Items))
 	for i := range list.Items {
 		if tenant.Owns(t, &list.Items[i]) {
-			present[list.Items[i].Name] = list.Items[i].CreationTimestamp.Time
+			present[list.Items[i].Name] = list.Items[i].UID
 		}
 	}
 	return present, nil
@@ -130,20 +137,15 @@ func (p *Places) present(ctx context.Context, t *capsulev1beta2.Tenant) (map[str
 
 // pending returns the reservations that still hold a place: those of namespaces
 // that may yet come.
-func (p *Places) pending(t *capsulev1beta2.Tenant, present map[string]time.Time, now time.Time) []capsulev1beta2.NamespaceReservation {
+func (p *Places) pending(t *capsulev1beta2.Tenant, present map[string]types.UID, now time.Time) []capsulev1beta2.NamespaceReservation {
 	var pending []capsulev1beta2.NamespaceReservation
 	for _, reservation := range t.Status.NamespaceReservations {
 		// Another replica's clock may be ahead of ours.
 		if age := now.Sub(reservation.Time.Time); age >= reservationTTL || age <= -reservationTTL {
 			continue
 		}
-		created, came := present[reservation.Name]
-		if !came {
-			created, came = p.arrivals.at(tenant.RefOf(t), reservation.Name)
-		}
-		// An earlier namespace of the name is not the one that is waited for. The
-		// API server counts in whole seconds.
-		if came && !created.Before(reservation.Time.Truncate(time.Second)) {
+		// An earlier namespace of the name is not the one that is waited for.
+		if uid := reservation.UID; uid != "" && (present[reservation.Name] == uid || p.arrivals.saw(uid)) {
 			continue
 		}
 		pending = append(pending, reservation)
@@ -151,15 +153,15 @@ func (p *Places) pending(t *capsulev1beta2.Tenant, present map[string]time.Time,
 	return pending
 }
 
-// renewed returns the reservations with one of now for the namespace.
-func renewed(pending []capsulev1beta2.NamespaceReservation, namespace string, now time.Time) []capsulev1beta2.NamespaceReservation {
-	reservations := make([]capsulev1beta2.NamespaceReservation, 0, len(pending)+1)
-	for _, reservation := range pending {
-		if reservation.Name != namespace {
-			reservations = append(reservations, reservation)
+// without returns the reservations but those for namespaces of the name.
+func without(reservations []capsulev1beta2.NamespaceReservation, name string) []capsulev1beta2.NamespaceReservation {
+	others := make([]capsulev1beta2.NamespaceReservation, 0, len(reservations)+1)
+	for _, reservation := range reservations {
+		if reservation.Name != name {
+			others = append(others, reservation)
 		}
 	}
-	return append(reservations, capsulev1beta2.NamespaceReservation{Name: namespace, Time: metav1.NewMicroTime(now)})
+	return others
 }
 
 // reserve writes the reservations, and nothing else, if the Tenant is as it was read.

@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -76,10 +77,17 @@ func TestPlaces(t *testing.T) {
 	reserved := func(name string, age time.Duration) capsulev1beta2.NamespaceReservation {
 		return capsulev1beta2.NamespaceReservation{Name: name, Time: metav1.NewMicroTime(start.Add(-age))}
 	}
-	created := func(age time.Duration) change {
+	// The API server gives the UID and the time of creation before it asks whether
+	// there is a place.
+	created := func(age time.Duration, uid types.UID) change {
 		return func(n *metav1.PartialObjectMetadata) {
-			n.CreationTimestamp = metav1.NewTime(start.Add(-age).Truncate(time.Second))
+			n.CreationTimestamp, n.UID = metav1.NewTime(start.Add(-age).Truncate(time.Second)), uid
 		}
+	}
+	reservedFor := func(uid types.UID, name string, age time.Duration) capsulev1beta2.NamespaceReservation {
+		r := reserved(name, age)
+		r.UID = uid
+		return r
 	}
 	const full = `tenant "oil" has all of the 2 namespaces that it may have: delete one before you create namespace "x", or ask a cluster administrator to raise its spec.namespaceOptions.quota`
 	tests := map[string]struct {
@@ -134,23 +142,23 @@ func TestPlaces(t *testing.T) {
 			wantReserved: []string{"b", "x"},
 		},
 		"a reservation is done with when its namespace came": {
-			quota: 2, ask: "x", namespaces: []*metav1.PartialObjectMetadata{testNamespace("a", of("oil"), created(time.Second))},
-			reservations: []capsulev1beta2.NamespaceReservation{reserved("a", time.Second)},
+			quota: 2, ask: "x", namespaces: []*metav1.PartialObjectMetadata{testNamespace("a", of("oil"), created(4*time.Second, "a-1"))},
+			reservations: []capsulev1beta2.NamespaceReservation{reservedFor("a-1", "a", time.Second)},
 			wantReserved: []string{"x"},
 		},
 		"the namespace came and went": {
-			quota: 2, ask: "x", arrived: []*metav1.PartialObjectMetadata{testNamespace("a", of("oil"), created(2*time.Second))},
-			reservations: []capsulev1beta2.NamespaceReservation{reserved("a", 3*time.Second), reserved("b", 0)},
+			quota: 2, ask: "x", arrived: []*metav1.PartialObjectMetadata{testNamespace("a", of("oil"), created(4*time.Second, "a-1"))},
+			reservations: []capsulev1beta2.NamespaceReservation{reservedFor("a-1", "a", 3*time.Second), reserved("b", 0)},
 			wantReserved: []string{"b", "x"},
 		},
 		"an earlier namespace of the name came and went": {
-			quota: 2, ask: "x", arrived: []*metav1.PartialObjectMetadata{testNamespace("a", of("oil"), created(9*time.Second))},
-			reservations: []capsulev1beta2.NamespaceReservation{reserved("a", 3*time.Second), reserved("b", 0)},
+			quota: 2, ask: "x", arrived: []*metav1.PartialObjectMetadata{testNamespace("a", of("oil"), created(9*time.Second, "a-0"))},
+			reservations: []capsulev1beta2.NamespaceReservation{reservedFor("a-1", "a", 3*time.Second), reserved("b", 0)},
 			wantRefusal:  full,
 		},
 		"an earlier namespace of the name is going": {
-			quota: 2, ask: "x", namespaces: []*metav1.PartialObjectMetadata{testNamespace("a", of("oil"), created(9*time.Second))},
-			reservations: []capsulev1beta2.NamespaceReservation{reserved("a", 3*time.Second)},
+			quota: 2, ask: "x", namespaces: []*metav1.PartialObjectMetadata{testNamespace("a", of("oil"), created(9*time.Second, "a-0"))},
+			reservations: []capsulev1beta2.NamespaceReservation{reservedFor("a-1", "a", 3*time.Second)},
 			wantReserved: []string{"a", "x"},
 		},
 		"the same name again": {
@@ -184,7 +192,7 @@ func TestPlaces(t *testing.T) {
 			for _, n := range test.arrived {
 				arrivals.Saw(n)
 			}
-			refusal, err := NewPlaces(c, c.Status(), arrivals, clock).Take(t.Context(), tenant.RefOf(oil), test.ask, test.dryRun)
+			refusal, err := NewPlaces(c, c.Status(), arrivals, clock).Take(t.Context(), tenant.RefOf(oil), test.ask, "x-1", test.dryRun)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -208,8 +216,8 @@ func TestPlaces(t *testing.T) {
 			if diff := cmp.Diff(test.wantReserved, names); diff != "" {
 				t.Errorf("unexpected reservations (-want +got):\n%s", diff)
 			}
-			if last := after.Status.NamespaceReservations[len(names)-1]; !last.Time.Time.Equal(start) {
-				t.Errorf("the place is reserved at %s, want %s", last.Time, start)
+			if last := after.Status.NamespaceReservations[len(names)-1]; !last.Time.Time.Equal(start) || last.UID != "x-1" {
+				t.Errorf("the place is reserved for %q at %s, want %q at %s", last.UID, last.Time, "x-1", start)
 			}
 			if after.Status.Size != 3 {
 				t.Errorf("the rest of the status was overwritten: %+v", after.Status)
@@ -237,7 +245,7 @@ func TestPlacesAfterConflict(t *testing.T) {
 		},
 	})
 	places := NewPlaces(c, c.Status(), NewArrivals(clock.RealClock{}), clock.RealClock{})
-	refusal, err := places.Take(t.Context(), tenant.RefOf(oil), "x", false)
+	refusal, err := places.Take(t.Context(), tenant.RefOf(oil), "x", "x-1", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,7 +284,7 @@ func TestPlacesGivesUpWithTheRequest(t *testing.T) {
 		},
 	})
 	places := NewPlaces(c, c.Status(), NewArrivals(clock.RealClock{}), clock.RealClock{})
-	if _, err := places.Take(ctx, tenant.RefOf(oil), "x", false); !errors.Is(err, context.Canceled) {
+	if _, err := places.Take(ctx, tenant.RefOf(oil), "x", "x-1", false); !errors.Is(err, context.Canceled) {
 		t.Errorf("got error %v, want %v", err, context.Canceled)
 	}
 	if places.mine.keys[tenant.RefOf(oil)] != nil {
@@ -297,7 +305,7 @@ func TestPlacesOfAnotherLife(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := testClient(t, oil)
 			places := NewPlaces(c, c.Status(), NewArrivals(clock.RealClock{}), clock.RealClock{})
-			refusal, err := places.Take(t.Context(), tenant.RefOf(testTenant("oil")), "x", false)
+			refusal, err := places.Take(t.Context(), tenant.RefOf(testTenant("oil")), "x", "x-1", false)
 			if err != nil || refusal == "" {
 				t.Errorf("got %q, %v, want a refusal", refusal, err)
 			}
@@ -341,7 +349,7 @@ func TestArrivalsAreForgotten(t *testing.T) {
 	arrivals := NewArrivals(clock)
 	saw := func(name string) {
 		arrivals.Saw(testNamespace(name, of("oil"), func(n *metav1.PartialObjectMetadata) {
-			n.CreationTimestamp = metav1.NewTime(clock.Now())
+			n.CreationTimestamp, n.UID = metav1.NewTime(clock.Now()), types.UID(name)
 		}))
 	}
 	saw("a")

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
@@ -43,6 +44,9 @@ func Mutate(_ context.Context, request admission.Request) admission.Response {
 		return answer.BadRequest(err)
 	// The name may yet have to be generated: then the label comes with the first update.
 	case t.Name == "" || t.Labels[corev1.LabelMetadataName] == t.Name:
+		return answer.Allowed()
+	// It will be refused for its name, which need not be said twice.
+	case len(validation.IsValidLabelValue(t.Name)) > 0:
 		return answer.Allowed()
 	}
 	operation := webhook.JSONPatchOp{Operation: "add", Path: "/metadata/labels/kubernetes.io~1metadata.name", Value: t.Name}

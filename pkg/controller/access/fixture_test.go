@@ -101,6 +101,20 @@ func newCluster(tb testing.TB, given ...client.Object) *fakeCluster {
 				c.applied = string(data)
 				return underlying.Apply(ctx, wanted, options...)
 			},
+			Create: func(ctx context.Context, underlying client.WithWatch, object client.Object, options ...client.CreateOption) error {
+				gvk, err := apiutil.GVKForObject(object, scheme)
+				if err != nil {
+					return err
+				}
+				// The rest is what the test itself makes.
+				if gvk.Group != rbacv1.GroupName {
+					return underlying.Create(ctx, object, options...)
+				}
+				if err := c.wrote("create", gvk.Kind, new(object.GetNamespace()), object.GetName()); err != nil {
+					return err
+				}
+				return underlying.Create(ctx, object, options...)
+			},
 			Delete: func(ctx context.Context, underlying client.WithWatch, object client.Object, options ...client.DeleteOption) error {
 				gvk, err := apiutil.GVKForObject(object, scheme)
 				if err != nil {

@@ -68,17 +68,20 @@ func TestOwnersGetTheirNamespaces(t *testing.T) {
 	delete(noLabel.Labels, capsulev1beta2.TenantLabel)
 	others := reader(gas, "eve")
 	others.Labels, others.OwnerReferences = nil, nil
-	const apply = "apply RoleBinding oil-prod/capsule:tenant:oil"
+	const (
+		create = "create RoleBinding oil-prod/capsule:tenant:oil"
+		apply  = "apply RoleBinding oil-prod/capsule:tenant:oil"
+	)
 	for name, test := range map[string]struct {
 		given  []client.Object
 		want   map[string][]string
 		writes []string
 	}{
 		"a new namespace": {
-			given: []client.Object{oil, owned(prod, oil)}, want: readers("User alice"), writes: []string{apply},
+			given: []client.Object{oil, owned(prod, oil)}, want: readers("User alice"), writes: []string{create},
 		},
 		"all owners, each once, whatever clusterRoles they have": {
-			given: []client.Object{many, owned(prod, many)}, writes: []string{apply},
+			given: []client.Object{many, owned(prod, many)}, writes: []string{create},
 			want: readers("Group devs", "ServiceAccount ci:robot", "User alice", "User bob"),
 		},
 		"what is right stays": {
@@ -120,22 +123,22 @@ func TestOwnersGetTheirNamespaces(t *testing.T) {
 		},
 		"the namespace moved here": {
 			given: []client.Object{oil, gas, owned(prod, oil), reader(gas, "bob")}, want: readers("User alice"),
-			writes: []string{"delete RoleBinding oil-prod/capsule:tenant:gas", apply},
+			writes: []string{"delete RoleBinding oil-prod/capsule:tenant:gas", create},
 		},
 		"a binding of an earlier life": {
 			given: []client.Object{oil, owned(prod, oil), reader(earlier, "eve")}, want: readers("User alice"),
-			writes: []string{"delete RoleBinding oil-prod/capsule:tenant:oil", apply},
+			writes: []string{"delete RoleBinding oil-prod/capsule:tenant:oil", create},
 		},
 		"a binding to another role": {
 			given: []client.Object{oil, owned(prod, oil), wrongRole}, want: readers("User alice"),
-			writes: []string{"delete RoleBinding oil-prod/capsule:tenant:oil", apply},
+			writes: []string{"delete RoleBinding oil-prod/capsule:tenant:oil", create},
 		},
 		"a binding of another name": {
 			given: []client.Object{oil, owned(prod, oil), wrongName}, want: readers("User alice"),
-			writes: []string{"delete RoleBinding oil-prod/capsule:tenant:copy", apply},
+			writes: []string{"delete RoleBinding oil-prod/capsule:tenant:copy", create},
 		},
 		"a binding of somebody else": {
-			given: []client.Object{oil, owned(prod, oil), others}, writes: []string{apply},
+			given: []client.Object{oil, owned(prod, oil), others}, writes: []string{create},
 			want: mixed(readers("User alice"), map[string][]string{"RoleBinding oil-prod/capsule:tenant:gas": {"to ClusterRole tenancy:namespace-reader", "User eve"}}),
 		},
 		"a namespace that is going away: nothing is made": {

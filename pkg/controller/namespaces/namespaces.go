@@ -173,7 +173,7 @@ func (r *reconciler) write(ctx context.Context, namespace string, changes []chan
 	var refusals, failures []error
 	for _, err := range inParallel(changes, func(c change) error {
 		err := r.apply(ctx, namespace, c)
-		if isGone(err) {
+		if objects.IsNamespaceGone(err) {
 			// The namespace's own event says so, too.
 			return nil
 		}

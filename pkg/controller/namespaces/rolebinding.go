@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 
-	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -190,16 +189,6 @@ func applyConfiguration(want *rbacv1.RoleBinding, namespace string) *rbacv1ac.Ro
 		configuration.WithSubjects(ac)
 	}
 	return configuration
-}
-
-// isGone reports whether an error says that the namespace is, or will be, gone.
-func isGone(err error) bool {
-	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-		return true
-	}
-	var status apierrors.APIStatus
-	return apierrors.IsNotFound(err) && errors.As(err, &status) &&
-		status.Status().Details != nil && status.Status().Details.Kind == "namespaces"
 }
 
 // refusal is an error that stays until somebody else does something about it.

@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	"tenancy.capsule.io/pkg/controller/objects"
 	"tenancy.capsule.io/pkg/tenant"
 )
 
@@ -250,7 +251,7 @@ func TestExplain(t *testing.T) {
 		"no namespace": {given: apierrors.NewNotFound(corev1.Resource("namespaces"), "oil-prod"), wantGone: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := isGone(test.given); got != test.wantGone {
+			if got := objects.IsNamespaceGone(test.given); got != test.wantGone {
 				t.Errorf("want gone %v, got %v", test.wantGone, got)
 			}
 			if test.wantGone {

@@ -6,9 +6,11 @@ package objects
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -125,6 +127,17 @@ func (a Applier) ApplyStatus(ctx context.Context, kind schema.GroupVersionKind, 
 func (a Applier) DeleteExactly(ctx context.Context, object client.Object) error {
 	uid := object.GetUID()
 	return client.IgnoreNotFound(a.Delete(ctx, object, client.Preconditions{UID: &uid}))
+}
+
+// IsNamespaceGone reports whether an error says that the namespace that was to be
+// written to is, or will be, gone.
+func IsNamespaceGone(err error) bool {
+	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		return true
+	}
+	var status apierrors.APIStatus
+	return apierrors.IsNotFound(err) && errors.As(err, &status) &&
+		status.Status().Details != nil && status.Status().Details.Kind == "namespaces"
 }
 
 // Name returns a key as it is written in messages.

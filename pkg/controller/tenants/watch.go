@@ -28,7 +28,7 @@ const (
 	workers = 4
 	// batch is how long changes other than of the Tenant itself wait for more of
 	// their kind.
-	batch = 250 * time.Millisecond
+	batch = time.Second
 )
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
