@@ -102,7 +102,12 @@ func (p *Places) try(ctx context.Context, ref tenant.Ref, namespace string, uid 
 	}
 	others.Delete(namespace)
 	// One that is there already keeps its place: the API server says that it exists.
-	if _, exists := present[namespace]; !exists && others.Len() >= quota {
+	// If it is about to go, the new one may come, and needs the place for itself.
+	existing, exists := present[namespace]
+	if exists && !existing.terminating {
+		return "", nil
+	}
+	if !exists && others.Len() >= quota {
 		return fmt.Sprintf("tenant %q has all of the %d namespaces that it may have: delete one before you create namespace %q, "+
 			"or ask a cluster administrator to raise its spec.namespaceOptions.quota", t.Name, quota, namespace), nil
 	}
@@ -119,17 +124,22 @@ func hasQuota(t *capsulev1beta2.Tenant) bool {
 	return t.Spec.NamespaceOptions != nil && t.Spec.NamespaceOptions.Quota != nil
 }
 
-// present returns the UIDs of the namespaces of the Tenant, terminating ones
-// included, by name.
-func (p *Places) present(ctx context.Context, t *capsulev1beta2.Tenant) (map[string]types.UID, error) {
+// life is one life of a namespace.
+type life struct {
+	uid         types.UID
+	terminating bool
+}
+
+// present returns the namespaces of the Tenant, terminating ones included, by name.
+func (p *Places) present(ctx context.Context, t *capsulev1beta2.Tenant) (map[string]life, error) {
 	list := objects.MetadataList(objects.NamespaceKind)
 	if err := p.live.List(ctx, list, client.MatchingLabels{capsulev1beta2.TenantLabel: t.Name}); err != nil {
 		return nil, fmt.Errorf("list namespaces of tenant %s: %w", t.Name, err)
 	}
-	present := make(map[string]types.UID, len(list.Items))
+	present := make(map[string]life, len(list.Items))
 	for i := range list.Items {
-		if tenant.Owns(t, &list.Items[i]) {
-			present[list.Items[i].Name] = list.Items[i].UID
+		if namespace := &list.Items[i]; tenant.Owns(t, namespace) {
+			present[namespace.Name] = life{namespace.UID, namespace.DeletionTimestamp != nil}
 		}
 	}
 	return present, nil
@@ -137,7 +147,7 @@ func (p *Places) present(ctx context.Context, t *capsulev1beta2.Tenant) (map[str
 
 // pending returns the reservations that still hold a place: those of namespaces
 // that may yet come.
-func (p *Places) pending(t *capsulev1beta2.Tenant, present map[string]types.UID, now time.Time) []capsulev1beta2.NamespaceReservation {
+func (p *Places) pending(t *capsulev1beta2.Tenant, present map[string]life, now time.Time) []capsulev1beta2.NamespaceReservation {
 	var pending []capsulev1beta2.NamespaceReservation
 	for _, reservation := range t.Status.NamespaceReservations {
 		// Another replica's clock may be ahead of ours.
@@ -145,7 +155,7 @@ func (p *Places) pending(t *capsulev1beta2.Tenant, present map[string]types.UID,
 			continue
 		}
 		// An earlier namespace of the name is not the one that is waited for.
-		if uid := reservation.UID; uid != "" && (present[reservation.Name] == uid || p.arrivals.saw(uid)) {
+		if uid := reservation.UID; uid != "" && (present[reservation.Name].uid == uid || p.arrivals.saw(uid)) {
 			continue
 		}
 		pending = append(pending, reservation)

@@ -167,10 +167,14 @@ func TestPlaces(t *testing.T) {
 		},
 		"it exists already": {
 			quota: 2, ask: "x", namespaces: []*metav1.PartialObjectMetadata{testNamespace("a", of("oil")), testNamespace("x", of("oil"))},
-			wantReserved: []string{"x"},
 		},
 		"it exists already, and the quota was lowered": {
 			quota: 2, ask: "x", namespaces: []*metav1.PartialObjectMetadata{testNamespace("a", of("oil")), testNamespace("b", of("oil")), testNamespace("x", of("oil"))},
+		},
+		"an earlier one of the name is about to go": {
+			quota: 2, ask: "x", namespaces: []*metav1.PartialObjectMetadata{
+				testNamespace("a", of("oil")), testNamespace("x", of("oil"), terminating, func(n *metav1.PartialObjectMetadata) { n.Finalizers = []string{"kubernetes"} }),
+			},
 			wantReserved: []string{"x"},
 		},
 	}
