@@ -42,7 +42,11 @@ type grant struct {
 }
 
 func (g grant) String() string {
-	return fmt.Sprintf("%s: %s %s may %s %s.%s %s in %q", g.giver, g.subject.Kind, g.subject.Name, g.verb, g.resource, g.group, g.name, g.namespace)
+	by := "somebody"
+	if g.giver != (giver{}) {
+		by = g.giver.String()
+	}
+	return fmt.Sprintf("by %s: %s %s may %s %s.%s %s in %q", by, g.subject.Kind, g.subject.Name, g.verb, g.resource, g.group, g.name, g.namespace)
 }
 
 // everything returns the grant of which g is a part.
@@ -65,7 +69,7 @@ func (s grants) has(g grant) bool {
 	return ok
 }
 
-// minus returns what of s is not in other, in order.
+// minus returns what of s is not in other.
 func (s grants) minus(other grants) []grant {
 	var rest []grant
 	for g := range s {
@@ -73,17 +77,13 @@ func (s grants) minus(other grants) []grant {
 			rest = append(rest, g)
 		}
 	}
-	return sorted(rest)
+	return rest
 }
 
-func sorted(list []grant) []grant {
-	slices.SortFunc(list, func(a, b grant) int { return cmp.Compare(a.String(), b.String()) })
-	return list
-}
-
-// describe returns a list a line each, not too many.
+// describe returns a list in order, a line each, not too many.
 func describe(list []grant) string {
 	const enough = 20
+	slices.SortFunc(list, func(a, b grant) int { return cmp.Compare(a.String(), b.String()) })
 	var b strings.Builder
 	for i, g := range list {
 		if i == enough {

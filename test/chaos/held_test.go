@@ -83,7 +83,7 @@ func (h *held) apply(e event) (gained, lost []grant) {
 			delete(h.count, g)
 		}
 	}
-	return sorted(gained), sorted(lost)
+	return gained, lost
 }
 
 // concerned returns the bindings by which an object of RBAC gives something: itself,

@@ -37,8 +37,10 @@ type killer struct {
 	random     random
 
 	lives []life
-	// starting is closed when the present life is ready, or is over; err says which.
+	// starting is closed when the present life is ready, since readyAt, or is over, with
+	// err.
 	starting chan struct{}
+	readyAt  time.Time
 	err      error
 }
 
@@ -49,6 +51,7 @@ func (k *killer) start(ctx context.Context) {
 	go func() {
 		defer close(k.starting)
 		k.err = k.controller.Start(ctx)
+		k.readyAt = time.Now()
 	}()
 }
 
@@ -57,7 +60,7 @@ func (k *killer) awaitReady(t *testing.T) {
 	t.Helper()
 	<-k.starting
 	require.NoError(t, k.err)
-	k.lives[len(k.lives)-1].ready = time.Now()
+	k.lives[len(k.lives)-1].ready = k.readyAt
 }
 
 // killSometime kills the controller at some moment of what it does after its start:
@@ -110,6 +113,7 @@ func (k *killer) kill(t *testing.T) {
 	select {
 	case <-k.starting:
 		require.NoError(t, k.err)
+		require.True(t, k.controller.Running(), "the controller has ended by itself, see %s", k.controller.LogFile())
 	default:
 		// Kill would wait for the start.
 		if pid := k.controller.PID(); pid > 0 {
@@ -118,7 +122,7 @@ func (k *killer) kill(t *testing.T) {
 		<-k.starting
 	}
 	if k.err == nil {
-		k.lives[len(k.lives)-1].ready = time.Now()
+		k.lives[len(k.lives)-1].ready = k.readyAt
 		require.NoError(t, k.controller.Kill())
 	}
 	k.lives[len(k.lives)-1].ended = time.Now()

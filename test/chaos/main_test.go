@@ -19,10 +19,15 @@
 // The claims:
 //   - whenever it is given the time, the controller makes RBAC give exactly what
 //     Tenants and their like give, whoever died before, and leaves it alone then;
-//   - what a write adds was given, by the object that it is compiled from, in a
-//     version of everything that the writer could still take for the present one;
+//   - what a write adds was given, by the very object that it is compiled from, in a
+//     version of everything that the writer could still take for the present one. It
+//     could not if the version was superseded before the writer was started;
+//   - what was compiled for one life of a Tenant is never taken over by another, not
+//     even when the garbage collector is late;
 //   - while nobody kills it, no write takes away what was given all the time;
 //   - in the end there is what a controller makes that finds nothing.
+//
+// A failure names the seed of the edits. The edits, all events and all logs are kept.
 package chaos
 
 import (

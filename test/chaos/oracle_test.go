@@ -80,6 +80,8 @@ type oracle struct {
 	in    inputs
 	yield func(grant) bool
 	done  bool
+	// names are the objects of the present Tenant, of the kinds that were asked for.
+	names map[*kind][]string
 }
 
 func (o *oracle) give(by giver, to rbacv1.Subject, namespace string, verbs []string, group, resource string, names ...string) {
@@ -94,6 +96,7 @@ func (o *oracle) give(by giver, to rbacv1.Subject, namespace string, verbs []str
 
 func (o *oracle) tenant(t *capsulev1beta2.Tenant) {
 	by := giverFrom(tenants, t)
+	o.names = map[*kind][]string{}
 	type operation struct {
 		kind      *kind
 		operation capsulev1beta2.ProxyOperation
@@ -139,7 +142,11 @@ func (o *oracle) tenant(t *capsulev1beta2.Tenant) {
 // operation gives an operation on what is the Tenant's of a kind. Nothing but List is
 // given of everything, whatever its name, nor of the Tenant itself.
 func (o *oracle) operation(by giver, t *capsulev1beta2.Tenant, to rbacv1.Subject, k *kind, op capsulev1beta2.ProxyOperation) {
-	names := o.names(t, k)
+	names, known := o.names[k]
+	if !known {
+		names = o.namesOf(t, k)
+		o.names[k] = names
+	}
 	if op != capsulev1beta2.ListOperation && (k == tenants || slices.Contains(names, everyName)) {
 		return
 	}
@@ -155,8 +162,8 @@ func (o *oracle) companions(by giver, to rbacv1.Subject, names ...string) {
 	o.give(by, to, leaseNamespace, []string{"get"}, "coordination.k8s.io", "leases", names...)
 }
 
-// names returns which objects of a kind are the Tenant's.
-func (o *oracle) names(t *capsulev1beta2.Tenant, k *kind) []string {
+// namesOf returns which objects of a kind are the Tenant's.
+func (o *oracle) namesOf(t *capsulev1beta2.Tenant, k *kind) []string {
 	switch k {
 	case tenants:
 		return []string{t.Name}
