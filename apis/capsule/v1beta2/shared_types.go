@@ -98,7 +98,7 @@ type ProxyOperations struct {
 	// node selector, its class lists, the claims of its namespaces.
 	Kind ProxyServiceKind `json:"kind"`
 	// What may be done with them: List allows get, list and watch, Update allows
-	// update and patch, Delete allows delete. Update and Delete include List.
+	// update and patch, Delete allows delete. None includes another.
 	// +required
 	// +kubebuilder:validation:MaxItems=10
 	// +listType=atomic
