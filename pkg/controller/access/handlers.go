@@ -5,10 +5,8 @@ package access
 
 import (
 	"context"
-	"fmt"
 
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -46,22 +44,6 @@ func changesMembership(e event.UpdateEvent) bool {
 
 // tenantFinder finds Tenants and what is theirs in the cache.
 type tenantFinder struct{ reader client.Reader }
-
-// tenantOf returns the Tenant that a namespace belongs to, or nil.
-func (f tenantFinder) tenantOf(ctx context.Context, namespace metav1.Object) (*capsulev1beta2.Tenant, error) {
-	ref, ok := tenant.Of(namespace)
-	if !ok {
-		return nil, nil //nolint:nilnil // it has none, which is no error
-	}
-	var t capsulev1beta2.Tenant
-	switch err := f.reader.Get(ctx, client.ObjectKey{Name: ref.Name}, &t); {
-	case apierrors.IsNotFound(err) || err == nil && t.UID != ref.UID:
-		return nil, nil //nolint:nilnil // it has none, which is no error
-	case err != nil:
-		return nil, fmt.Errorf("get tenant: %w", err)
-	}
-	return &t, nil
-}
 
 // namespacesHandler enqueues the namespaces of a Tenant.
 func (f tenantFinder) namespacesHandler() handler.EventHandler {

@@ -42,7 +42,7 @@ func (r *namespaceReconciler) Reconcile(ctx context.Context, req ctrl.Request) (
 	if err := r.reader.Get(ctx, req.NamespacedName, namespace); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	t, err := r.tenants.tenantOf(ctx, namespace)
+	t, err := objects.TenantOf(ctx, r.tenants.reader, namespace)
 	if err != nil {
 		return ctrl.Result{}, err
 	}

@@ -52,7 +52,7 @@ func (r *settingReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ct
 	if err := r.client.Get(ctx, client.ObjectKey{Name: setting.Namespace}, namespace); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	t, err := r.tenants.tenantOf(ctx, namespace)
+	t, err := objects.TenantOf(ctx, r.tenants.reader, namespace)
 	if err != nil {
 		return ctrl.Result{}, err
 	}

@@ -78,7 +78,7 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		r.reports.ForgetNamespace(request.Name, tenant.Ref{})
 		return reconcile.Result{}, nil
 	}
-	t, err := r.tenantOf(ctx, namespace)
+	t, err := objects.TenantOf(ctx, r, namespace)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
@@ -114,26 +114,6 @@ func (r *reconciler) namespace(ctx context.Context, name string) (*metav1.Partia
 		return nil, nil
 	}
 	return namespace, nil
-}
-
-// tenantOf returns the Tenant that a namespace belongs to, or nil if it belongs to
-// none that lives. It is the cache's own.
-func (r *reconciler) tenantOf(ctx context.Context, namespace metav1.Object) (*capsulev1beta2.Tenant, error) {
-	ref, ok := tenant.Of(namespace)
-	if !ok {
-		return nil, nil
-	}
-	t := &capsulev1beta2.Tenant{}
-	if err := r.Get(ctx, client.ObjectKey{Name: ref.Name}, t, client.UnsafeDisableDeepCopy); err != nil {
-		if client.IgnoreNotFound(err) != nil {
-			return nil, fmt.Errorf("get tenant %s: %w", ref.Name, err)
-		}
-		return nil, nil
-	}
-	if t.UID != ref.UID {
-		return nil, nil
-	}
-	return t, nil
 }
 
 // present returns the managed RoleBindings of a namespace by name. They are the
@@ -222,7 +202,7 @@ func (r *reconciler) wantedAs(ctx context.Context, binding client.Object) *rbacv
 	if err != nil || namespace == nil {
 		return nil
 	}
-	t, err := r.tenantOf(ctx, namespace)
+	t, err := objects.TenantOf(ctx, r, namespace)
 	if err != nil || t == nil {
 		return nil
 	}

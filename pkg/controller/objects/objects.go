@@ -21,6 +21,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -174,4 +175,22 @@ func NamespacesOf(ctx context.Context, reader client.Reader, t metav1.Object) ([
 		}
 	}
 	return owned, nil
+}
+
+// TenantOf returns the Tenant that a namespace belongs to, or nil if it belongs to
+// none that lives with that UID. Where the reader is a cache it is the cache's own:
+// callers must not modify it.
+func TenantOf(ctx context.Context, reader client.Reader, namespace metav1.Object) (*capsulev1beta2.Tenant, error) {
+	ref, ok := tenant.Of(namespace)
+	if !ok {
+		return nil, nil
+	}
+	t := &capsulev1beta2.Tenant{}
+	switch err := reader.Get(ctx, client.ObjectKey{Name: ref.Name}, t, client.UnsafeDisableDeepCopy); {
+	case apierrors.IsNotFound(err) || err == nil && t.UID != ref.UID:
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("get tenant %s: %w", ref.Name, err)
+	}
+	return t, nil
 }

@@ -92,21 +92,11 @@ func (r *reconciler) tenantOf(ctx context.Context, namespaces client.Reader, nam
 		}
 		return nil, nil
 	}
-	ref, ok := tenant.Of(namespace)
-	if !ok {
-		return nil, nil
+	t, err := objects.TenantOf(ctx, r, namespace)
+	if t == nil || err != nil {
+		return nil, err
 	}
-	t := &capsulev1beta2.Tenant{}
-	if err := r.Get(ctx, client.ObjectKey{Name: ref.Name}, t, client.UnsafeDisableDeepCopy); err != nil {
-		if client.IgnoreNotFound(err) != nil {
-			return nil, fmt.Errorf("get tenant %s: %w", ref.Name, err)
-		}
-		return nil, nil
-	}
-	if t.UID != ref.UID {
-		return nil, nil
-	}
-	return &ref, nil
+	return new(tenant.RefOf(t)), nil
 }
 
 // isAlive reports whether this very claim exists. One without a UID was written into
