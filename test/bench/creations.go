@@ -23,9 +23,11 @@ const (
 	ownerToAdded  = "owner creates -> ADDED"
 	ownerToListed = "owner creates -> listed"
 	adminToAdded  = "administrator creates and binds -> ADDED"
-	toResponse    = ", the response to the creation"
 
-	// creationLimit, in milliseconds, is of the performance budget.
+	// creationLimit, in milliseconds, is for what happens from the creation of a
+	// namespace on. A single owner is held to it from its request on. Several at
+	// once, each of whom creates as fast as it can, keep all processors busy: then
+	// the request itself takes as long as there are others.
 	creationLimit = 300
 )
 
@@ -41,9 +43,8 @@ type owner struct {
 // creation is one way to create a namespace and to notice that the owner sees it.
 type creation struct {
 	name string
-	// create does so, and returns how long the first request took, and how long all
-	// of it.
-	create func(ctx context.Context, e *environment, o *owner, namespace string) (responded, seen time.Duration, err error)
+	// create does so, and returns how long it took until the owner sees it.
+	create func(ctx context.Context, e *environment, o *owner, namespace string) (delay, error)
 	// limited says that the performance budget is about it.
 	limited bool
 }
@@ -59,50 +60,51 @@ func creations() []creation {
 }
 
 // createAdded has the owner create a namespace, and awaits it on the watch.
-func createAdded(ctx context.Context, _ *environment, o *owner, namespace string) (responded, seen time.Duration, err error) {
+func createAdded(ctx context.Context, _ *environment, o *owner, namespace string) (delay, error) {
 	start := time.Now()
 	if err := o.create(ctx, namespace); err != nil {
-		return 0, 0, err
+		return delay{}, err
 	}
-	responded = time.Since(start)
+	responded := time.Now()
 	at, err := o.watch.await(ctx, watch.Added, namespace)
-	return responded, at.Sub(start), err
+	return delayUntil(at, start, responded), err
 }
 
 // createListed has the owner create a namespace, and list until it is there, one
 // list after the other.
-func createListed(ctx context.Context, _ *environment, o *owner, namespace string) (responded, seen time.Duration, err error) {
+func createListed(ctx context.Context, _ *environment, o *owner, namespace string) (delay, error) {
 	start := time.Now()
 	if err := o.create(ctx, namespace); err != nil {
-		return 0, 0, err
+		return delay{}, err
 	}
-	responded = time.Since(start)
+	responded := time.Now()
+	at := responded
 	name := fmt.Appendf(nil, `"name":%q`, namespace)
-	for list := (bytes.Buffer{}); !bytes.Contains(list.Bytes(), name); seen = time.Since(start) {
+	for list := (bytes.Buffer{}); !bytes.Contains(list.Bytes(), name); at = time.Now() {
 		list.Reset()
 		if _, err := o.view.ask(ctx, question{target: viewPath, accept: jsonAccept}, &list); err != nil {
-			return 0, 0, err
+			return delay{}, err
 		}
 	}
 	// The lists were in the way of the watch: what it took is not of interest.
-	_, err = o.watch.await(ctx, watch.Added, namespace)
-	return responded, seen, err
+	_, err := o.watch.await(ctx, watch.Added, namespace)
+	return delayUntil(at, start, responded), err
 }
 
 // bindAdded has the administrator create a namespace and let the owner in, and awaits
 // it on the owner's watch.
-func bindAdded(ctx context.Context, e *environment, o *owner, namespace string) (responded, seen time.Duration, err error) {
+func bindAdded(ctx context.Context, e *environment, o *owner, namespace string) (delay, error) {
 	start := time.Now()
 	if err := create(ctx, e.admin, namespace); err != nil {
-		return 0, 0, err
+		return delay{}, err
 	}
-	responded = time.Since(start)
+	responded := time.Now()
 	binding := seeded{name: namespace, tenant: o.tenant}.binding()
 	if _, err := e.admin.RbacV1().RoleBindings(namespace).Create(ctx, binding, metav1.CreateOptions{}); err != nil {
-		return 0, 0, fmt.Errorf("create role binding: %w", err)
+		return delay{}, fmt.Errorf("create role binding: %w", err)
 	}
 	at, err := o.watch.await(ctx, watch.Added, namespace)
-	return responded, at.Sub(start), err
+	return delayUntil(at, start, responded), err
 }
 
 func (o *owner) create(ctx context.Context, namespace string) error {
@@ -128,36 +130,39 @@ func measureTenant(ctx context.Context, e *environment, r *report) error {
 	var made atomic.Int64
 	for _, clients := range e.options.Clients {
 		clients = min(clients, len(owners))
-		responded, seen := map[string]samples{}, map[string]samples{}
+		since := map[string]map[string]samples{fromRequest: {}, fromResponse: {}}
 		for round := range e.options.Rounds {
 			progress("TENANT, %d at once: round %d of %d", clients, round+1, e.options.Rounds)
 			for _, c := range rotate(creations(), round) {
-				first, all, err := e.createAtOnce(ctx, c, owners, clients, &made)
+				request, response, err := e.createAtOnce(ctx, c, owners, clients, &made)
 				if err != nil {
 					return fmt.Errorf("%s, %d at once: %w", c.name, clients, err)
 				}
-				responded[c.name], seen[c.name] = append(responded[c.name], first), append(seen[c.name], all)
+				since[fromRequest][c.name] = append(since[fromRequest][c.name], request)
+				since[fromResponse][c.name] = append(since[fromResponse][c.name], response)
 			}
 		}
 		for _, c := range creations() {
-			of := latency{Measurement: "TENANT", What: c.name, Clients: clients, Watches: len(owners), From: fromRequest}
-			r.Latencies = append(r.Latencies, seen[c.name].latency(of))
-			if c.limited {
-				what := fmt.Sprintf("TENANT, %s, %d at once: %s, p99 from the %s", e.namespaces(), clients, c.name, fromRequest)
-				r.Targets = append(r.Targets, atMost(what, creationLimit, "ms", seen[c.name].p99()))
+			for _, from := range []string{fromRequest, fromResponse} {
+				measured := since[from][c.name]
+				of := latency{Measurement: "TENANT", What: c.name, Clients: clients, Watches: len(owners), From: from}
+				r.Latencies = append(r.Latencies, measured.latency(of))
+				if c.limited && (from == fromRequest) == (clients == 1) {
+					what := fmt.Sprintf("TENANT, %s, %d at once: %s, p99 from the %s", e.namespaces(), clients, c.name, from)
+					r.Targets = append(r.Targets, atMost(what, creationLimit, "ms", measured.p99()))
+				}
 			}
-			of.What += toResponse
-			r.Latencies = append(r.Latencies, responded[c.name].latency(of))
 		}
 	}
 	return nil
 }
 
 // createAtOnce creates the namespaces of one round, so many at once, each time as
-// another owner, and returns the milliseconds that it took.
-func (e *environment) createAtOnce(ctx context.Context, c creation, owners []*owner, clients int, made *atomic.Int64) (responded, seen []float64, err error) {
+// another owner, and returns the milliseconds that it took from the request for each,
+// and from its response.
+func (e *environment) createAtOnce(ctx context.Context, c creation, owners []*owner, clients int, made *atomic.Int64) (request, response []float64, err error) {
 	count := e.options.Creations
-	responded, seen = make([]float64, count), make([]float64, count)
+	request, response = make([]float64, count), make([]float64, count)
 	group, ctx := errgroup.WithContext(ctx)
 	for number := range clients {
 		group.Go(func() error {
@@ -166,19 +171,19 @@ func (e *environment) createAtOnce(ctx context.Context, c creation, owners []*ow
 			for i := number; i < count; i += clients {
 				o := own[i/clients%len(own)]
 				namespace := fmt.Sprintf("%s-new-%06d", tenantName(o.tenant), made.Add(1))
-				first, all, err := e.createOne(ctx, c, o, namespace)
+				took, err := e.createOne(ctx, c, o, namespace)
 				if err != nil {
 					return fmt.Errorf("namespace %s: %w", namespace, err)
 				}
-				responded[i], seen[i] = millis(first), millis(all)
+				request[i], response[i] = took.fromRequest, took.fromResponse
 			}
 			return nil
 		})
 	}
-	return responded, seen, group.Wait()
+	return request, response, group.Wait()
 }
 
-func (e *environment) createOne(ctx context.Context, c creation, o *owner, namespace string) (responded, seen time.Duration, err error) {
+func (e *environment) createOne(ctx context.Context, c creation, o *owner, namespace string) (delay, error) {
 	ctx, cancel := context.WithTimeout(ctx, eventWithin)
 	defer cancel()
 	return c.create(ctx, e, o, namespace)

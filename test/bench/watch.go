@@ -146,6 +146,10 @@ type delay struct {
 	fromRequest, fromResponse float64
 }
 
+func delayUntil(at, start, responded time.Time) delay {
+	return delay{fromRequest: millis(at.Sub(start)), fromResponse: millis(at.Sub(responded))}
+}
+
 // grant lets the user of a watch get a namespace, and takes it away again.
 func (e *environment) grant(ctx context.Context, s *stream, namespace string) (granted, revoked delay, err error) {
 	const name = "bench-grant"
@@ -173,7 +177,7 @@ func timed(ctx context.Context, s *stream, kind watch.EventType, name string, re
 	}
 	responded := time.Now()
 	at, err := s.expect(ctx, kind, name)
-	return delay{fromRequest: millis(at.Sub(start)), fromResponse: millis(at.Sub(responded))}, err
+	return delayUntil(at, start, responded), err
 }
 
 func millis(d time.Duration) float64 { return d.Seconds() * 1000 }

@@ -24,8 +24,10 @@ import (
 )
 
 const (
-	// workers is how many Tenants are reconciled at once.
-	workers = 4
+	// workers is how many Tenants are reconciled at once. A status with many
+	// namespaces takes the API server tens of milliseconds of a processor: nobody
+	// waits for it, and several at once would be in the way of those who do wait.
+	workers = 1
 	// batch is how long changes other than of the Tenant itself wait for more of
 	// their kind.
 	batch = time.Second
