@@ -86,7 +86,7 @@ test-integration: $(GOTESTSUM) controlplane ## Tests of the control plane, of ma
 .PHONY: test-e2e
 test-e2e: $(GOTESTSUM) controlplane ## Tests of the whole system, as users with kubectl and client-go see it.
 	go build -race -o bin/race/ ./cmd/...
-	$(call gotestsum,e2e,-count=1 -p 1 -timeout 30m,./test/e2e/... ./test/disruption/... ./test/tenants/...)
+	$(call gotestsum,e2e,-count=1 -p 1 -timeout 30m,./test/e2e/... ./test/disruption/... ./test/tenants/... ./test/chaos/...)
 
 .PHONY: test-summary
 test-summary: $(GOTESTSUM) ## Count the tests that ran last, of every kind.
