@@ -1,18 +1,20 @@
 // Copyright The Capsule Tenancy Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package namespaces binds the owners of a Tenant, and whom else it names, to their
-// ClusterRoles in each of its namespaces.
+// Package namespaces makes in each namespace of a Tenant what the Tenant wants there:
+// NetworkPolicies, LimitRanges and ResourceQuotas, and RoleBindings of its owners and
+// whom else it names.
 //
 // Invariants:
 //   - Which Tenant a namespace belongs to is asked of the namespace, and whether
 //     that Tenant lives, of the Tenant: never of a status.
-//   - A RoleBinding that is as it should be is not written. What is new is written
-//     before what is left over goes, so that a change leaves no gap; what is left
-//     over goes even if something new could not be written.
+//   - What is as it should be is not written. What is new is written before what is
+//     left over goes, so that a change leaves no gap; what is left over goes even if
+//     something new could not be written. What limits a namespace is there before
+//     its owners can use it.
 //   - In a namespace that is being deleted nothing is touched: owners need their
 //     roles to clear what blocks it.
-//   - RoleBindings of others are left alone, whatever their names.
+//   - Objects of others are left alone, whatever their names.
 package namespaces
 
 import (
@@ -21,7 +23,6 @@ import (
 	"fmt"
 	"time"
 
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -43,16 +44,20 @@ const Name = "namespaces"
 // refusalDelay is how long to wait, at least, after somebody else has to act.
 const refusalDelay = 2 * time.Minute
 
-// rememberedTenants is for how many Tenants their RoleBindings are kept computed.
+// rememberedTenants is for how many Tenants it is kept computed what they want.
 const rememberedTenants = 4096
 
 type reconciler struct {
 	objects.Applier
 	reports *report.Store
-	// wanted holds, by revision, the RoleBindings of Tenants; callers must not
-	// modify them.
+	// phases are the kinds in the order in which they are written.
+	phases [][]*kind
+	// wanted holds, by revision, what Tenants want; callers must not modify it.
 	wanted *lru.Cache
 }
+
+// wants is what a Tenant wants in each of its namespaces, by kind and name.
+type wants map[*kind]map[string]client.Object
 
 // revision is one state of the spec of a Tenant.
 type revision struct {
@@ -64,11 +69,12 @@ func newReconciler(c client.Client, live client.Reader, reports *report.Store) *
 	return &reconciler{
 		Applier: objects.Applier{Client: c, Live: live},
 		reports: reports,
+		phases:  kinds(),
 		wanted:  lru.New(rememberedTenants),
 	}
 }
 
-// Reconcile makes the RoleBindings of one namespace what they should be.
+// Reconcile makes one namespace have what it should.
 func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	namespace, err := r.namespace(ctx, request.Name)
 	if err != nil {
@@ -82,22 +88,35 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	present, err := r.present(ctx, namespace.Name)
-	if err != nil {
-		return reconcile.Result{}, err
+	var ref tenant.Ref
+	var wanted wants
+	if t != nil {
+		ref, wanted = tenant.RefOf(t), r.wantedBy(t)
 	}
+	r.reports.ForgetNamespace(namespace.Name, ref)
+	var leftovers []change
+	var refusals, failures []error
+	for _, phase := range r.phases {
+		var missing []change
+		for _, k := range phase {
+			present, err := k.present(ctx, r, namespace.Name)
+			if err != nil {
+				return reconcile.Result{}, err
+			}
+			needed, old := k.changes(present, wanted[k])
+			missing, leftovers = append(missing, needed...), append(leftovers, old...)
+		}
+		refused, failed := r.write(ctx, namespace.Name, missing)
+		refusals, failures = append(refusals, refused), append(failures, failed)
+	}
+	failures = append(failures, r.prune(ctx, leftovers))
+	refused, failed := errors.Join(refusals...), errors.Join(failures...)
 	if t == nil {
-		r.reports.ForgetNamespace(namespace.Name, tenant.Ref{})
-		_, leftovers := changes(present, nil)
-		return reconcile.Result{}, r.prune(ctx, leftovers)
+		return reconcile.Result{}, failed
 	}
-	missing, leftovers := changes(present, r.wantedBy(t))
-	refused, failed := r.write(ctx, namespace.Name, missing)
-	failed = errors.Join(failed, r.prune(ctx, leftovers))
-	r.reports.ForgetNamespace(namespace.Name, tenant.RefOf(t))
-	r.reports.Set(tenant.RefOf(t), Name, namespace.Name, errors.Join(refused, failed))
+	r.reports.Set(ref, Name, namespace.Name, errors.Join(refused, failed))
 	if refused != nil && failed == nil {
-		log.FromContext(ctx).V(2).Info("RoleBindings are refused until somebody acts", "reason", refused.Error())
+		log.FromContext(ctx).V(2).Info("Refused until somebody acts", "reason", refused.Error())
 		return reconcile.Result{RequeueAfter: wait.Jitter(refusalDelay, 1)}, nil
 	}
 	return reconcile.Result{}, failed
@@ -116,48 +135,34 @@ func (r *reconciler) namespace(ctx context.Context, name string) (*metav1.Partia
 	return namespace, nil
 }
 
-// present returns the managed RoleBindings of a namespace by name. They are the
-// cache's own.
-func (r *reconciler) present(ctx context.Context, namespace string) (map[string]*rbacv1.RoleBinding, error) {
-	var list rbacv1.RoleBindingList
-	if err := r.List(ctx, &list, client.InNamespace(namespace), client.HasLabels{capsulev1beta2.RoleBindingLabel}, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("list RoleBindings of namespace %s: %w", namespace, err)
-	}
-	present := make(map[string]*rbacv1.RoleBinding, len(list.Items))
-	for i := range list.Items {
-		if isManaged(&list.Items[i]) {
-			present[list.Items[i].Name] = &list.Items[i]
-		}
-	}
-	return present, nil
-}
-
-// wantedBy returns the RoleBindings of a Tenant by name.
-func (r *reconciler) wantedBy(t *capsulev1beta2.Tenant) map[string]*rbacv1.RoleBinding {
+// wantedBy returns what a Tenant wants.
+func (r *reconciler) wantedBy(t *capsulev1beta2.Tenant) wants {
 	key := revision{t.UID, t.Generation}
 	if known, ok := r.wanted.Get(key); ok {
-		return known.(map[string]*rbacv1.RoleBinding) //nolint:forcetypeassert // nothing else is put in
+		return known.(wants) //nolint:forcetypeassert // nothing else is put in
 	}
-	wanted := map[string]*rbacv1.RoleBinding{}
-	for _, binding := range RoleBindings(t) {
-		wanted[binding.Name] = &binding
+	wanted := wants{}
+	for _, phase := range r.phases {
+		for _, k := range phase {
+			wanted[k] = k.wanted(t)
+		}
 	}
 	r.wanted.Add(key, wanted)
 	return wanted
 }
 
-// write applies what is missing or not as it should be. One RoleBinding that fails
-// does not keep the others from being written. It returns what will be refused until
+// write writes what is missing or not as it should be. One object that fails does
+// not keep the others from being written. It returns what will be refused until
 // somebody does something about it, and what else failed.
 func (r *reconciler) write(ctx context.Context, namespace string, changes []change) (refused, failed error) {
 	var refusals, failures []error
 	for _, err := range inParallel(changes, func(c change) error {
-		err := r.apply(ctx, namespace, c)
+		err := r.writeOne(ctx, namespace, c)
 		if objects.IsNamespaceGone(err) {
 			// The namespace's own event says so, too.
 			return nil
 		}
-		return explain(err, c.want)
+		return c.kind.explained(err, c.want)
 	}) {
 		if _, ok := errors.AsType[*refusal](err); ok {
 			refusals = append(refusals, err)
@@ -168,37 +173,36 @@ func (r *reconciler) write(ctx context.Context, namespace string, changes []chan
 	return errors.Join(refusals...), errors.Join(failures...)
 }
 
-func (r *reconciler) apply(ctx context.Context, namespace string, c change) error {
-	log.FromContext(ctx).V(2).Info("Write RoleBinding", "roleBinding", c.want.Name, "clusterRole", c.want.RoleRef.Name, "new", c.is == nil)
-	configuration := applyConfiguration(c.want, namespace)
+func (r *reconciler) writeOne(ctx context.Context, namespace string, c change) error {
+	log.FromContext(ctx).V(2).Info("Write", "kind", c.kind.gvk.Kind, "object", c.want.GetName(), "new", c.is == nil)
+	want := c.want.DeepCopyObject().(client.Object) //nolint:forcetypeassert // a copy has the type of the original
+	want.SetNamespace(namespace)
 	switch {
 	case c.is == nil:
-	case canBecome(c.is, c.want):
-		return r.ApplyKnown(ctx, configuration, roleBindingKind, c.is)
+	case c.kind.canBecome(c.is, c.want):
+		return c.kind.change(ctx, r.Applier, c.is, want)
 	default:
 		if err := r.DeleteExactly(ctx, c.is); err != nil {
 			return fmt.Errorf("delete what cannot be changed: %w", err)
 		}
 	}
-	binding := c.want.DeepCopy()
-	binding.Namespace = namespace
-	return r.Make(ctx, binding, configuration, roleBindingKind)
+	return c.kind.create(ctx, r.Applier, want)
 }
 
 // prune deletes what nothing wants.
 func (r *reconciler) prune(ctx context.Context, leftovers []change) error {
 	return errors.Join(inParallel(leftovers, func(c change) error {
-		log.FromContext(ctx).V(2).Info("Delete RoleBinding", "roleBinding", c.is.Name, "clusterRole", c.is.RoleRef.Name)
+		log.FromContext(ctx).V(2).Info("Delete", "kind", c.kind.gvk.Kind, "object", c.is.GetName())
 		if err := r.DeleteExactly(ctx, c.is); err != nil {
-			return fmt.Errorf("delete RoleBinding %s: %w", c.is.Name, err)
+			return fmt.Errorf("delete %s %s: %w", c.kind.gvk.Kind, c.is.GetName(), err)
 		}
 		return nil
 	})...)
 }
 
-// wantedAs returns the RoleBinding that should be where this one is, if any.
-func (r *reconciler) wantedAs(ctx context.Context, binding client.Object) *rbacv1.RoleBinding {
-	namespace, err := r.namespace(ctx, binding.GetNamespace())
+// wantedAs returns the object that should be where this one is, if any.
+func (r *reconciler) wantedAs(ctx context.Context, k *kind, object client.Object) client.Object {
+	namespace, err := r.namespace(ctx, object.GetNamespace())
 	if err != nil || namespace == nil {
 		return nil
 	}
@@ -206,7 +210,7 @@ func (r *reconciler) wantedAs(ctx context.Context, binding client.Object) *rbacv
 	if err != nil || t == nil {
 		return nil
 	}
-	return r.wantedBy(t)[binding.GetName()]
+	return r.wantedBy(t)[k][object.GetName()]
 }
 
 // Add registers the controller.

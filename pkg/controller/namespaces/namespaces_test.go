@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -43,6 +44,7 @@ import (
 var scheme = func() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	utilruntime.Must(corev1.AddToScheme(scheme))
+	utilruntime.Must(networkingv1.AddToScheme(scheme))
 	utilruntime.Must(rbacv1.AddToScheme(scheme))
 	utilruntime.Must(capsulev1beta2.AddToScheme(scheme))
 	return scheme
@@ -70,6 +72,9 @@ func newCluster(tb testing.TB, given ...client.Object) *cluster {
 	tb.Helper()
 	c := &cluster{}
 	underlying := fake.NewClientBuilder().WithScheme(scheme).WithReturnManagedFields().WithTypeConverters(converters...).WithObjects(given...).
+		WithIndex(&corev1.ResourceQuota{}, objects.TenantOfQuota, func(quota client.Object) []string {
+			return []string{quota.GetLabels()[capsulev1beta2.ManagedTenantLabel]}
+		}).
 		WithIndex(objects.Metadata(objects.NamespaceKind), objects.TenantOfNamespace, func(namespace client.Object) []string {
 			ref, _ := tenant.Of(namespace)
 			return []string{ref.Name}
@@ -86,12 +91,18 @@ func newCluster(tb testing.TB, given ...client.Object) *cluster {
 				return underlying.Apply(ctx, wanted, options...)
 			},
 			Create: func(ctx context.Context, underlying client.WithWatch, object client.Object, options ...client.CreateOption) error {
-				if _, ok := object.(*rbacv1.RoleBinding); ok {
-					if err := c.write("create", object.GetName()); err != nil {
+				if err := c.write("create", object.GetName()); err != nil {
+					return err
+				}
+				return underlying.Create(ctx, object, options...)
+			},
+			Patch: func(ctx context.Context, underlying client.WithWatch, object client.Object, patch client.Patch, options ...client.PatchOption) error {
+				if _, ok := object.(*rbacv1.RoleBinding); !ok {
+					if err := c.write("patch", object.GetName()); err != nil {
 						return err
 					}
 				}
-				return underlying.Create(ctx, object, options...)
+				return underlying.Patch(ctx, object, patch, options...)
 			},
 			Delete: func(ctx context.Context, underlying client.WithWatch, object client.Object, options ...client.DeleteOption) error {
 				if err := c.write("delete", object.GetName()); err != nil {
@@ -102,6 +113,16 @@ func newCluster(tb testing.TB, given ...client.Object) *cluster {
 		}).Build()
 	c.reconciler = newReconciler(underlying, underlying, report.New())
 	return c
+}
+
+// kindOf returns the kind whose objects have the label.
+func (c *cluster) kindOf(label string) *kind {
+	for _, k := range slices.Concat(c.phases...) {
+		if k.label == label {
+			return k
+		}
+	}
+	return nil
 }
 
 func (c *cluster) write(verb, name string) error {
@@ -467,7 +488,7 @@ func TestConverges(t *testing.T) {
 			}
 			want := map[string]rbacv1.RoleBinding{"mine": *in(ns, with(binding("edit", bob), func(b *rbacv1.RoleBinding) { b.Name = "mine" }))}
 			for _, b := range RoleBindings(t1) {
-				want[b.Name] = *in(ns, b)
+				want[b.Name] = *in(ns, *b)
 			}
 			got := map[string]rbacv1.RoleBinding{}
 			for _, b := range c.bindings(t.Context(), t) {
@@ -484,7 +505,7 @@ func TestUnsettled(t *testing.T) {
 	right := in(ns, binding("admin", alice))
 	c := newCluster(t, oil([]capsulev1beta2.OwnerSpec{owner(capsulev1beta2.UserOwner, "alice", "admin")}), namespaceOf(ns, "oil", "oil-1"),
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
-	filter := c.unsettled()
+	filter := c.unsettled(c.kindOf(capsulev1beta2.RoleBindingLabel))
 	for name, test := range map[string]struct {
 		given *rbacv1.RoleBinding
 		// whether something is to be done when it is written, and when it is deleted.

@@ -15,6 +15,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/objects"
@@ -133,7 +134,7 @@ func TestRoleBindings(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := test.given.DeepCopy()
-			got := RoleBindings(test.given)
+			got := values(RoleBindings(test.given))
 			byName := cmpopts.SortSlices(func(a, b rbacv1.RoleBinding) bool { return a.Name < b.Name })
 			if diff := cmp.Diff(test.want, got, byName, cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("RoleBindings (-want +got):\n%s", diff)
@@ -143,6 +144,14 @@ func TestRoleBindings(t *testing.T) {
 			}
 		})
 	}
+}
+
+func values(bindings []*rbacv1.RoleBinding) []rbacv1.RoleBinding {
+	var list []rbacv1.RoleBinding
+	for _, b := range bindings {
+		list = append(list, *b)
+	}
+	return list
 }
 
 func TestChanges(t *testing.T) {
@@ -191,21 +200,22 @@ func TestChanges(t *testing.T) {
 		}), foreign: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if isManaged(&test.is) == test.foreign {
+			k := roleBindings()
+			if k.isManaged(&test.is) == test.foreign {
 				t.Fatalf("want it to be somebody else's: %v", test.foreign)
 			}
 			if test.foreign {
 				return
 			}
-			wanted := map[string]*rbacv1.RoleBinding{want.Name: &want}
-			write, remove := changes(map[string]*rbacv1.RoleBinding{test.is.Name: &test.is}, wanted)
+			wanted := map[string]client.Object{want.Name: &want}
+			write, remove := k.changes(map[string]client.Object{test.is.Name: &test.is}, wanted)
 			got := nothing
 			switch {
 			case len(remove) == 1 && len(write) == 1 && write[0].is == nil:
 				got = leftover
 			case len(remove) == 0 && len(write) == 1 && write[0].is != nil:
 				got = missing
-				if canBecome(write[0].is, write[0].want) == test.cannot {
+				if k.canBecome(write[0].is, write[0].want) == test.cannot {
 					t.Errorf("want it to be possible to change: %v", !test.cannot)
 				}
 			case len(remove)+len(write) > 0:
@@ -257,7 +267,7 @@ func TestExplain(t *testing.T) {
 			if test.wantGone {
 				return
 			}
-			if got := fmt.Sprint(explain(test.given, &want)); got != orNil(test.want) {
+			if got := fmt.Sprint(roleBindings().explained(test.given, &want)); got != orNil(test.want) {
 				t.Errorf("want %q, got %q", test.want, got)
 			}
 		})

@@ -42,17 +42,20 @@ const (
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
 func (r *reconciler) watch(mgr ctrl.Manager) error {
-	return ctrl.NewControllerManagedBy(mgr).
+	b := ctrl.NewControllerManagedBy(mgr).
 		Named(Name).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
 		Watches(objects.Metadata(objects.NamespaceKind), &handler.EnqueueRequestForObject{},
 			builder.WithPredicates(predicate.Funcs{UpdateFunc: changedHands})).
-		Watches(&rbacv1.RoleBinding{}, handler.EnqueueRequestsFromMapFunc(itsNamespace),
-			builder.WithPredicates(r.unsettled())).
 		Watches(&capsulev1beta2.Tenant{}, handler.EnqueueRequestsFromMapFunc(r.namespacesOf),
 			builder.WithPredicates(predicate.Funcs{UpdateFunc: r.wantsOther})).
-		Watches(&rbacv1.ClusterRole{}, r.failedNamespaces()).
-		Complete(r)
+		Watches(&rbacv1.ClusterRole{}, r.failedNamespaces())
+	for _, phase := range r.phases {
+		for _, k := range phase {
+			b = b.Watches(k.object, handler.EnqueueRequestsFromMapFunc(itsNamespace), builder.WithPredicates(r.unsettled(k)))
+		}
+	}
+	return b.Complete(r)
 }
 
 // changedHands picks the updates of a namespace after which it may be another
@@ -71,23 +74,22 @@ func itsNamespace(_ context.Context, object client.Object) []reconcile.Request {
 	return requests(object.GetNamespace())
 }
 
-// unsettled leaves out the events after which a RoleBinding is what it should be,
-// which may be gone: most of them are the echo of what the controller wrote.
-func (r *reconciler) unsettled() predicate.Predicate {
+// unsettled leaves out the events after which an object is what it should be, which
+// may be gone: most of them are the echo of what the controller wrote.
+func (r *reconciler) unsettled(k *kind) predicate.Predicate {
 	isUnsettled := func(object client.Object) bool {
-		binding, ok := object.(*rbacv1.RoleBinding)
-		want := r.wantedAs(context.Background(), object)
-		return !ok || want == nil || !isManaged(binding) || !isRight(binding, want)
+		want := r.wantedAs(context.Background(), k, object)
+		return want == nil || !k.isManaged(object) || !k.isRight(object, want)
 	}
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool { return isUnsettled(e.Object) },
 		UpdateFunc: func(e event.UpdateEvent) bool { return isUnsettled(e.ObjectNew) },
-		DeleteFunc: func(e event.DeleteEvent) bool { return r.wantedAs(context.Background(), e.Object) != nil },
+		DeleteFunc: func(e event.DeleteEvent) bool { return r.wantedAs(context.Background(), k, e.Object) != nil },
 	}
 }
 
 // wantsOther picks the updates of a Tenant after which its namespaces should have
-// other RoleBindings.
+// other objects.
 func (r *reconciler) wantsOther(e event.UpdateEvent) bool {
 	was, ok1 := e.ObjectOld.(*capsulev1beta2.Tenant)
 	is, ok2 := e.ObjectNew.(*capsulev1beta2.Tenant)

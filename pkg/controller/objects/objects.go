@@ -5,8 +5,8 @@
 // read, in what form they are cached, and by which indexes they are found.
 //
 // Invariant: what is cached is no more than what is asked of it. Namespaces,
-// nodes and classes are kept as metadata; RoleBindings only where Capsule's label
-// marks them as managed; of a volume its claim and its phase. Nobody changes a
+// nodes and classes are kept as metadata; RoleBindings, quotas and policies only
+// where Capsule's label marks them as managed; of a volume its claim and its phase. Nobody changes a
 // cached object: some are handed out without a copy.
 package objects
 
@@ -44,6 +44,9 @@ const (
 	TenantOfNamespace = "tenant"
 	// TenantOfVolume is the index of PersistentVolumes by their tenant label.
 	TenantOfVolume = "tenant"
+	// TenantOfQuota is the index of ResourceQuotas by the Tenant that they were made
+	// for.
+	TenantOfQuota = "tenant"
 	// ClaimNamespaceOfVolume is the index of PersistentVolumes by the namespace of
 	// the claim that they are bound to.
 	ClaimNamespaceOfVolume = "claimNamespace"
@@ -78,7 +81,10 @@ func CacheOptions() cache.Options {
 	return cache.Options{
 		DefaultTransform: WithoutManagedFields,
 		ByObject: map[client.Object]cache.ByObject{
-			&rbacv1.RoleBinding{}: {Label: Has(capsulev1beta2.RoleBindingLabel), Transform: withOwnManagedFields},
+			&rbacv1.RoleBinding{}:         {Label: Has(capsulev1beta2.RoleBindingLabel), Transform: withOwnManagedFields},
+			&networkingv1.NetworkPolicy{}: {Label: Has(capsulev1beta2.NetworkPolicyLabel), Transform: withOwnManagedFields},
+			&corev1.LimitRange{}:          {Label: Has(capsulev1beta2.LimitRangeLabel), Transform: withOwnManagedFields},
+			&corev1.ResourceQuota{}:       {Label: Has(capsulev1beta2.ResourceQuotaLabel), Transform: withOwnManagedFields},
 			// What is compiled for tenants has a cache of its own.
 			&rbacv1.ClusterRole{}:        {Label: hasNot(capsulev1beta2.TenantLabel)},
 			&rbacv1.ClusterRoleBinding{}: {Label: hasNot(capsulev1beta2.TenantLabel)},
@@ -148,6 +154,14 @@ func Index(ctx context.Context, indexer client.FieldIndexer) error {
 		return nil
 	}); err != nil {
 		return fmt.Errorf("index volumes: %w", err)
+	}
+	if err := indexer.IndexField(ctx, &corev1.ResourceQuota{}, TenantOfQuota, func(quota client.Object) []string {
+		if name := quota.GetLabels()[capsulev1beta2.ManagedTenantLabel]; name != "" {
+			return []string{name}
+		}
+		return nil
+	}); err != nil {
+		return fmt.Errorf("index quotas: %w", err)
 	}
 	if err := indexer.IndexField(ctx, &corev1.PersistentVolume{}, ClaimNamespaceOfVolume, func(object client.Object) []string {
 		if volume, ok := object.(*corev1.PersistentVolume); ok && volume.Spec.ClaimRef != nil {

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	"tenancy.capsule.io/pkg/controller/usage"
 )
 
 // namespacesResource is the resource of the namespace quota.
@@ -24,10 +25,6 @@ var (
 		"Number of namespaces of a tenant.", []string{"tenant"}, nil)
 	relationshipDesc = prometheus.NewDesc("capsule_tenant_namespace_relationship",
 		"1 for each namespace of a tenant.", []string{"tenant", "target_namespace"}, nil)
-	usageDesc = prometheus.NewDesc("capsule_tenant_resource_usage",
-		"How much of a limited resource a tenant uses.", []string{"tenant", "resource", "resourcequotaindex"}, nil)
-	limitDesc = prometheus.NewDesc("capsule_tenant_resource_limit",
-		"How much of a resource a tenant may use.", []string{"tenant", "resource", "resourcequotaindex"}, nil)
 )
 
 // collector holds the state of Tenants for the metrics: what is forgotten has no
@@ -42,8 +39,6 @@ type collector struct {
 type sample struct {
 	conditions map[string]float64
 	namespaces []string
-	// limit is nil where there is none.
-	limit *int32
 }
 
 // register adds a collector to a registry, or returns the one that is there.
@@ -69,12 +64,18 @@ func (c *collector) set(t *capsulev1beta2.Tenant, status *capsulev1beta2.TenantS
 			s.conditions[condition.Type] = 1
 		}
 	}
-	if t.Spec.NamespaceOptions != nil {
-		s.limit = t.Spec.NamespaceOptions.Quota
-	}
 	c.lock.Lock()
 	defer c.lock.Unlock()
 	c.tenants[t.Name] = s
+}
+
+// usageOf returns how many namespaces a Tenant has, and may have.
+func usageOf(t *capsulev1beta2.Tenant, status *capsulev1beta2.TenantStatus) []usage.Resource {
+	used := usage.Resource{Name: namespacesResource, Used: float64(len(status.Namespaces))}
+	if t.Spec.NamespaceOptions != nil && t.Spec.NamespaceOptions.Quota != nil {
+		used.Limit = new(float64(*t.Spec.NamespaceOptions.Quota))
+	}
+	return []usage.Resource{used}
 }
 
 func (c *collector) forget(name string) {
@@ -85,7 +86,7 @@ func (c *collector) forget(name string) {
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(descs chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{conditionDesc, countDesc, relationshipDesc, usageDesc, limitDesc} {
+	for _, desc := range []*prometheus.Desc{conditionDesc, countDesc, relationshipDesc} {
 		descs <- desc
 	}
 }
@@ -101,14 +102,9 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 		for condition, value := range s.conditions {
 			gauge(conditionDesc, value, name, condition)
 		}
-		size := float64(len(s.namespaces))
-		gauge(countDesc, size, name)
+		gauge(countDesc, float64(len(s.namespaces)), name)
 		for _, namespace := range s.namespaces {
 			gauge(relationshipDesc, 1, name, namespace)
-		}
-		gauge(usageDesc, size, name, namespacesResource, "")
-		if s.limit != nil {
-			gauge(limitDesc, float64(*s.limit), name, namespacesResource, "")
 		}
 	}
 }

@@ -30,6 +30,7 @@ import (
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/objects"
 	"tenancy.capsule.io/pkg/controller/report"
+	"tenancy.capsule.io/pkg/controller/usage"
 	"tenancy.capsule.io/pkg/tenant"
 )
 
@@ -44,6 +45,7 @@ type reconciler struct {
 	reports  *report.Store
 	recorder events.EventRecorder
 	metrics  *collector
+	usage    *usage.Collector
 	clock    clock.PassiveClock
 }
 
@@ -56,6 +58,7 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		}
 		r.reports.Forget(request.Name, "")
 		r.metrics.forget(request.Name)
+		r.usage.Set(request.Name, Name, nil)
 		return reconcile.Result{}, nil
 	}
 	r.reports.Forget(t.Name, t.UID)
@@ -72,6 +75,7 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		r.tell(t, wanted)
 	}
 	r.metrics.set(t, wanted)
+	r.usage.Set(t.Name, Name, usageOf(t, wanted))
 	return reconcile.Result{}, nil
 }
 
@@ -99,11 +103,16 @@ func Add(mgr ctrl.Manager, reports *report.Store) error {
 	if err != nil {
 		return err
 	}
+	used, err := usage.Register(metrics.Registry)
+	if err != nil {
+		return err
+	}
 	r := &reconciler{
 		Applier:  objects.Applier{Client: mgr.GetClient(), Live: mgr.GetAPIReader()},
 		reports:  reports,
 		recorder: mgr.GetEventRecorder(objects.FieldManager),
 		metrics:  collector,
+		usage:    used,
 		clock:    clock.RealClock{},
 	}
 	return r.watch(mgr)

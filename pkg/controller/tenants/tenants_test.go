@@ -31,6 +31,7 @@ import (
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/objects"
 	"tenancy.capsule.io/pkg/controller/report"
+	"tenancy.capsule.io/pkg/controller/usage"
 	"tenancy.capsule.io/pkg/tenant"
 )
 
@@ -67,11 +68,16 @@ func newCluster(tb testing.TB, given ...client.Object) *cluster {
 				return underlying.SubResource(name).Apply(ctx, wanted, options...)
 			},
 		}).Build()
-	metrics, err := register(prometheus.NewRegistry())
+	registry := prometheus.NewRegistry()
+	metrics, err := register(registry)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	c.reconciler = &reconciler{objects.Applier{Client: underlying, Live: underlying}, report.New(), recorder, metrics, clocktesting.NewFakePassiveClock(now)}
+	used, err := usage.Register(registry)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	c.reconciler = &reconciler{objects.Applier{Client: underlying, Live: underlying}, report.New(), recorder, metrics, used, clocktesting.NewFakePassiveClock(now)}
 	return c
 }
 
@@ -201,30 +207,45 @@ func TestMetrics(t *testing.T) {
 		slices.Sort(list)
 		return list
 	}
-	limited := oil(func(t *capsulev1beta2.Tenant) {
-		t.Spec.NamespaceOptions = &capsulev1beta2.NamespaceOptions{Quota: new(int32(1))}
-	})
-	c.set(limited, status(limited, observation{namespaces: []metav1.PartialObjectMetadata{namespace("oil-a", "a-1")}, now: now}))
+	c.set(oil(), status(oil(), observation{namespaces: []metav1.PartialObjectMetadata{namespace("oil-a", "a-1")}, now: now}))
 	want := []string{
 		"condition condition=Accepted tenant=oil",
 		"condition condition=Cordoned tenant=oil is not 1",
 		"condition condition=Ready tenant=oil",
 		"namespace_count tenant=oil",
 		"namespace_relationship target_namespace=oil-a tenant=oil",
-		"resource_limit resource=namespaces resourcequotaindex= tenant=oil",
-		"resource_usage resource=namespaces resourcequotaindex= tenant=oil",
 	}
 	if diff := cmp.Diff(want, series()); diff != "" {
 		t.Errorf("series (-want +got):\n%s", diff)
 	}
 	c.set(oil(), status(oil(), observation{namespaces: []metav1.PartialObjectMetadata{namespace("oil-b", "b-1")}, now: now}))
 	want[4] = "namespace_relationship target_namespace=oil-b tenant=oil"
-	if diff := cmp.Diff(slices.Delete(want, 5, 6), series()); diff != "" {
+	if diff := cmp.Diff(want, series()); diff != "" {
 		t.Errorf("series after a change (-want +got):\n%s", diff)
 	}
 	c.forget("oil")
 	if got := series(); len(got) > 0 {
 		t.Errorf("want none, got %q", got)
+	}
+}
+
+func TestUsageOf(t *testing.T) {
+	limited := oil(func(t *capsulev1beta2.Tenant) {
+		t.Spec.NamespaceOptions = &capsulev1beta2.NamespaceOptions{Quota: new(int32(3))}
+	})
+	one := &capsulev1beta2.TenantStatus{Namespaces: []string{"oil-a"}}
+	for name, test := range map[string]struct {
+		given *capsulev1beta2.Tenant
+		want  usage.Resource
+	}{
+		"limited":   {limited, usage.Resource{Name: "namespaces", Used: 1, Limit: new(3.0)}},
+		"unlimited": {oil(), usage.Resource{Name: "namespaces", Used: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff([]usage.Resource{test.want}, usageOf(test.given, one)); diff != "" {
+				t.Errorf("usage (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 

@@ -1,0 +1,264 @@
+// Copyright The Capsule Tenancy Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package namespaces
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	"tenancy.capsule.io/pkg/controller/report"
+	"tenancy.capsule.io/pkg/tenant"
+)
+
+func quantities(list map[corev1.ResourceName]string) corev1.ResourceList {
+	parsed := corev1.ResourceList{}
+	for name, quantity := range list {
+		parsed[name] = resource.MustParse(quantity)
+	}
+	return parsed
+}
+
+// imposing returns a Tenant that imposes one object of each kind, and quotas of a
+// scope.
+func imposing(scope capsulev1beta2.ResourceQuotaScope) *capsulev1beta2.Tenant {
+	t := oil(nil)
+	t.Spec.NetworkPolicies = &capsulev1beta2.NetworkPolicies{Items: []networkingv1.NetworkPolicySpec{{
+		Ingress: []networkingv1.NetworkPolicyIngressRule{{Ports: []networkingv1.NetworkPolicyPort{{}}}},
+	}}}
+	t.Spec.LimitRanges = &capsulev1beta2.LimitRanges{Items: []corev1.LimitRangeSpec{{Limits: []corev1.LimitRangeItem{{
+		Type: corev1.LimitTypeContainer, Max: quantities(map[corev1.ResourceName]string{"cpu": "1"}), Min: quantities(map[corev1.ResourceName]string{"memory": "1Mi"}),
+	}}}}}
+	t.Spec.ResourceQuotas = &capsulev1beta2.ResourceQuotas{Scope: scope, Items: []corev1.ResourceQuotaSpec{{
+		Hard: quantities(map[corev1.ResourceName]string{"pods": "10", "cpu": "1500u"}),
+	}}}
+	return t
+}
+
+// labelsOf returns the labels of what oil imposes, which is the first of its kind.
+func labelsOf(label string) map[string]string {
+	return map[string]string{"projectcapsule.dev/managed-by": "controller", "projectcapsule.dev/tenant": "oil", label: "0"}
+}
+
+func TestComplete(t *testing.T) {
+	const scope = capsulev1beta2.ResourceQuotaScopeNamespace
+	policy := NetworkPolicies(imposing(scope))[0]
+	if policy.Name != "capsule-oil-0" || len(policy.Spec.PolicyTypes) != 1 || *policy.Spec.Ingress[0].Ports[0].Protocol != "TCP" {
+		t.Errorf("policy: %+v", policy)
+	}
+	both := imposing(scope)
+	both.Spec.NetworkPolicies.Items[0].Egress = []networkingv1.NetworkPolicyEgressRule{{}}
+	if got := NetworkPolicies(both)[0].Spec.PolicyTypes; len(got) != 2 {
+		t.Errorf("want both directions, got %q", got)
+	}
+	want := corev1.LimitRangeItem{
+		Type: corev1.LimitTypeContainer,
+		Max:  quantities(map[corev1.ResourceName]string{"cpu": "1"}), Min: quantities(map[corev1.ResourceName]string{"memory": "1Mi"}),
+		Default:        quantities(map[corev1.ResourceName]string{"cpu": "1"}),
+		DefaultRequest: quantities(map[corev1.ResourceName]string{"cpu": "1", "memory": "1Mi"}),
+	}
+	if diff := cmp.Diff(want, LimitRanges(imposing(scope))[0].Spec.Limits[0]); diff != "" {
+		t.Errorf("limits (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(quantities(map[corev1.ResourceName]string{"pods": "10", "cpu": "2m"}), ResourceQuotas(imposing(scope))[0].Spec.Hard); diff != "" {
+		t.Errorf("quota (-want +got):\n%s", diff)
+	}
+	if quotas := ResourceQuotas(oil(nil)); len(quotas)+len(LimitRanges(oil(nil)))+len(NetworkPolicies(oil(nil))) > 0 {
+		t.Error("want nothing for a Tenant that imposes nothing")
+	}
+}
+
+// edit changes an object as somebody else would.
+func edit[T client.Object](ctx context.Context, tb testing.TB, c *cluster, name string, object T, change func(T)) {
+	tb.Helper()
+	if err := c.Get(ctx, client.ObjectKey{Namespace: ns, Name: name}, object); err != nil {
+		tb.Fatal(err)
+	}
+	change(object)
+	if err := c.Update(ctx, object, client.FieldOwner("kubectl-edit")); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// imposed returns what is in the namespace, without what the API server gives.
+func (c *cluster) imposed(ctx context.Context, tb testing.TB) []client.Object {
+	tb.Helper()
+	var objects []client.Object
+	for _, label := range []string{capsulev1beta2.NetworkPolicyLabel, capsulev1beta2.LimitRangeLabel, capsulev1beta2.ResourceQuotaLabel} {
+		present, err := c.kindOf(label).present(ctx, c, ns)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		for _, object := range present {
+			object.SetManagedFields(nil)
+			object.SetResourceVersion("")
+			objects = append(objects, object)
+		}
+	}
+	return objects
+}
+
+func TestDriftOfPolicies(t *testing.T) {
+	ctx := t.Context()
+	const name = "capsule-oil-0"
+	for _, scope := range []capsulev1beta2.ResourceQuotaScope{capsulev1beta2.ResourceQuotaScopeNamespace, capsulev1beta2.ResourceQuotaScopeTenant} {
+		t.Run(string(scope), func(t *testing.T) {
+			c := newCluster(t, imposing(scope), namespaceOf(ns, "oil", "oil-1"))
+			if err := c.reconcile(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]string{"create " + name, "create " + name, "create " + name}, c.writes); diff != "" {
+				t.Errorf("writes (-want +got):\n%s", diff)
+			}
+			want := c.imposed(ctx, t)
+			if len(want) != 3 {
+				t.Fatalf("want three objects, got %+v", want)
+			}
+			for step, change := range map[string]func(){
+				"a policy is opened": func() {
+					edit(ctx, t, c, name, &networkingv1.NetworkPolicy{}, func(p *networkingv1.NetworkPolicy) {
+						p.Spec.PolicyTypes, p.Spec.Egress = []networkingv1.PolicyType{"Egress"}, []networkingv1.NetworkPolicyEgressRule{{}}
+					})
+				},
+				"limits are added": func() {
+					edit(ctx, t, c, name, &corev1.LimitRange{}, func(l *corev1.LimitRange) {
+						l.Spec.Limits = append(l.Spec.Limits, corev1.LimitRangeItem{Type: corev1.LimitTypePod})
+					})
+				},
+				"another resource is limited": func() {
+					edit(ctx, t, c, name, &corev1.ResourceQuota{}, func(q *corev1.ResourceQuota) {
+						q.Spec.Hard["services"] = resource.MustParse("1")
+					})
+				},
+				"a label is taken off": func() {
+					edit(ctx, t, c, name, &corev1.ResourceQuota{}, func(q *corev1.ResourceQuota) { delete(q.Labels, capsulev1beta2.ManagedByLabel) })
+				},
+				"the label by which it is found, too": func() {
+					edit(ctx, t, c, name, &networkingv1.NetworkPolicy{}, func(p *networkingv1.NetworkPolicy) {
+						p.Labels, p.Spec.Ingress = nil, nil
+					})
+				},
+				"it is not the Tenant's any more": func() {
+					edit(ctx, t, c, name, &corev1.LimitRange{}, func(l *corev1.LimitRange) { l.OwnerReferences = nil })
+				},
+				"it is deleted": func() {
+					if err := c.Delete(ctx, &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}); err != nil {
+						t.Fatal(err)
+					}
+				},
+			} {
+				change()
+				if err := c.reconcile(ctx); err != nil {
+					t.Fatalf("%s: %v", step, err)
+				}
+				if diff := cmp.Diff(want, c.imposed(ctx, t)); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", step, diff)
+				}
+				c.writes = nil
+				if err := c.reconcile(ctx); err != nil || len(c.writes) > 0 {
+					t.Errorf("%s, the second time: %v, %q", step, err, c.writes)
+				}
+			}
+		})
+	}
+}
+
+func TestSharedQuota(t *testing.T) {
+	ctx := t.Context()
+	sibling := &corev1.ResourceQuota{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "oil-dev", Name: "capsule-oil-0", Labels: labelsOf(capsulev1beta2.ResourceQuotaLabel)},
+		Status:     corev1.ResourceQuotaStatus{Used: quantities(map[corev1.ResourceName]string{"pods": "4"})},
+	}
+	t1 := imposing(capsulev1beta2.ResourceQuotaScopeTenant)
+	c := newCluster(t, t1, namespaceOf(ns, "oil", "oil-1"), namespaceOf("oil-dev", "oil", "oil-1"), sibling)
+	quota := func() *corev1.ResourceQuota {
+		t.Helper()
+		if err := c.reconcile(ctx); err != nil {
+			t.Fatal(err)
+		}
+		quota := &corev1.ResourceQuota{}
+		if err := c.Get(ctx, client.ObjectKey{Namespace: ns, Name: "capsule-oil-0"}, quota); err != nil {
+			t.Fatal(err)
+		}
+		return quota
+	}
+	made := quota()
+	if diff := cmp.Diff(quantities(map[corev1.ResourceName]string{"pods": "6", "cpu": "2m"}), made.Spec.Hard); diff != "" {
+		t.Errorf("a new namespace may use what is left (-want +got):\n%s", diff)
+	}
+	wantAnnotations := map[string]string{"quota.capsule.clastix.io/hard-pods": "10", "quota.capsule.clastix.io/hard-cpu": "2m"}
+	if diff := cmp.Diff(wantAnnotations, made.Annotations); diff != "" {
+		t.Errorf("annotations (-want +got):\n%s", diff)
+	}
+
+	change := func(change func(*capsulev1beta2.ResourceQuotas)) {
+		t.Helper()
+		change(t1.Spec.ResourceQuotas)
+		t1.Generation++
+		if err := c.Update(ctx, t1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	change(func(q *capsulev1beta2.ResourceQuotas) {
+		q.Items[0].Hard = quantities(map[corev1.ResourceName]string{"pods": "20", "services": "3"})
+	})
+	if diff := cmp.Diff(quantities(map[corev1.ResourceName]string{"pods": "6", "services": "0"}), quota().Spec.Hard); diff != "" {
+		t.Errorf("limits are left to the other controller (-want +got):\n%s", diff)
+	}
+	change(func(q *capsulev1beta2.ResourceQuotas) { q.Scope = capsulev1beta2.ResourceQuotaScopeNamespace })
+	separate := quota()
+	if diff := cmp.Diff(quantities(map[corev1.ResourceName]string{"pods": "20", "services": "3"}), separate.Spec.Hard); diff != "" {
+		t.Errorf("each has all of it (-want +got):\n%s", diff)
+	}
+	if len(separate.Annotations) > 0 {
+		t.Errorf("want no annotations, got %v", separate.Annotations)
+	}
+	change(func(q *capsulev1beta2.ResourceQuotas) {
+		q.Items[0].Scopes = []corev1.ResourceQuotaScope{corev1.ResourceQuotaScopeBestEffort}
+	})
+	if got := quota().Spec.Scopes; len(got) != 1 {
+		t.Errorf("want the quota to be made anew, got %q", got)
+	}
+}
+
+func TestForeignPolicy(t *testing.T) {
+	foreign := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "capsule-oil-0"}}
+	c := newCluster(t, imposing(capsulev1beta2.ResourceQuotaScopeNamespace), namespaceOf(ns, "oil", "oil-1"), foreign)
+	if err := c.reconcile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	is := &networkingv1.NetworkPolicy{}
+	if err := c.Get(t.Context(), client.ObjectKeyFromObject(foreign), is); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(foreign, is, cmpopts.IgnoreFields(metav1.ObjectMeta{}, "ResourceVersion")); diff != "" {
+		t.Errorf("the foreign policy (-want +got):\n%s", diff)
+	}
+	want := []report.Report{{Source: Name, Namespace: ns, Message: "NetworkPolicy oil-prod/capsule-oil-0 exists and is not the controller's: delete it"}}
+	if diff := cmp.Diff(want, c.reports.Of(tenant.Ref{Name: "oil", UID: "oil-1"})); diff != "" {
+		t.Errorf("reports (-want +got):\n%s", diff)
+	}
+}
+
+// TestLimitsComeFirst holds a namespace to be limited before its owners can use it.
+func TestLimitsComeFirst(t *testing.T) {
+	t1 := imposing(capsulev1beta2.ResourceQuotaScopeNamespace)
+	t1.Spec.Owners = []capsulev1beta2.OwnerSpec{owner(capsulev1beta2.UserOwner, "alice", "admin")}
+	c := newCluster(t, t1, namespaceOf(ns, "oil", "oil-1"))
+	if err := c.reconcile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprint(c.writes[3:]), fmt.Sprint([]string{"create " + binding("admin", alice).Name}); got != want {
+		t.Errorf("want %s last, got %s", want, c.writes)
+	}
+}
