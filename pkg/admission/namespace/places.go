@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -90,12 +91,15 @@ func (p *Places) try(ctx context.Context, ref tenant.Ref, namespace string, uid 
 	}
 	quota := int(*t.Spec.NamespaceOptions.Quota)
 
+	// What arrives while the namespaces are listed is in neither: not yet in the list,
+	// and no longer awaited.
+	awaited := p.awaited(t.Status.NamespaceReservations)
 	present, err := p.present(ctx, t)
 	if err != nil {
 		return "", err
 	}
 	now := p.clock.Now()
-	pending := p.pending(t, present, now)
+	pending := pending(awaited, present, now)
 	others := sets.KeySet(present)
 	for _, reservation := range pending {
 		others.Insert(reservation.Name)
@@ -145,17 +149,25 @@ func (p *Places) present(ctx context.Context, t *capsulev1beta2.Tenant) (map[str
 	return present, nil
 }
 
+// awaited returns the reservations without those of namespaces that have come to be:
+// they are in every list that is made from now on, or gone again.
+func (p *Places) awaited(reservations []capsulev1beta2.NamespaceReservation) []capsulev1beta2.NamespaceReservation {
+	return slices.DeleteFunc(slices.Clone(reservations), func(r capsulev1beta2.NamespaceReservation) bool {
+		return r.UID != "" && p.arrivals.saw(r.UID)
+	})
+}
+
 // pending returns the reservations that still hold a place: those of namespaces
 // that may yet come.
-func (p *Places) pending(t *capsulev1beta2.Tenant, present map[string]life, now time.Time) []capsulev1beta2.NamespaceReservation {
+func pending(awaited []capsulev1beta2.NamespaceReservation, present map[string]life, now time.Time) []capsulev1beta2.NamespaceReservation {
 	var pending []capsulev1beta2.NamespaceReservation
-	for _, reservation := range t.Status.NamespaceReservations {
+	for _, reservation := range awaited {
 		// Another replica's clock may be ahead of ours.
 		if age := now.Sub(reservation.Time.Time); age >= reservationTTL || age <= -reservationTTL {
 			continue
 		}
 		// An earlier namespace of the name is not the one that is waited for.
-		if uid := reservation.UID; uid != "" && (present[reservation.Name].uid == uid || p.arrivals.saw(uid)) {
+		if reservation.UID != "" && present[reservation.Name].uid == reservation.UID {
 			continue
 		}
 		pending = append(pending, reservation)

@@ -317,6 +317,29 @@ func TestPlacesOfAnotherLife(t *testing.T) {
 	}
 }
 
+// TestPlaceOfAnArrival has a namespace arrive while the others are listed: too late for
+// the list, and its reservation still holds its place.
+func TestPlaceOfAnArrival(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	oil := limited(testTenant("oil", "alice"), 1)
+	oil.Status.NamespaceReservations = []capsulev1beta2.NamespaceReservation{{Name: "a", UID: "a-1", Time: metav1.NewMicroTime(now)}}
+	clock := clocktesting.NewFakeClock(now)
+	arrivals := NewArrivals(clock)
+	c := intercepted(t, testClient(t, oil), interceptor.Funcs{
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			err := c.List(ctx, list, opts...)
+			arrivals.Saw(testNamespace("a", of("oil"), func(n *metav1.PartialObjectMetadata) {
+				n.UID, n.CreationTimestamp = "a-1", metav1.NewTime(now)
+			}))
+			return err
+		},
+	})
+	refusal, err := NewPlaces(c, c.Status(), arrivals, clock).Take(t.Context(), tenant.RefOf(oil), "b", "b-1", false)
+	if err != nil || refusal == "" {
+		t.Errorf("want the only place to be taken, got %q, %v", refusal, err)
+	}
+}
+
 func TestTurns(t *testing.T) {
 	var turns turns[string]
 	done, err := turns.take(t.Context(), "a")
