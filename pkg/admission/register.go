@@ -6,6 +6,7 @@ package admission
 import (
 	"context"
 	"fmt"
+	"net/http"
 
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -69,8 +70,21 @@ func Register(mgr ctrl.Manager, o Options) error {
 	} {
 		server.Register(path, &webhook.Admission{Handler: handler})
 	}
-	server.Register(ConvertPath, conversion.NewWebhookHandler(mgr.GetScheme(), mgr.GetConverterRegistry()))
+	server.Register(ConvertPath, limited(conversion.NewWebhookHandler(mgr.GetScheme(), mgr.GetConverterRegistry())))
 	return nil
+}
+
+// maxConversion is how long a request for conversion may be, in bytes: a list of
+// some hundred Tenants of the size that the API server stores.
+const maxConversion = 64 << 20
+
+// limited ends requests that are too long. Other webhooks are limited by
+// controller-runtime.
+func limited(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxConversion)
+		handler.ServeHTTP(w, r)
+	})
 }
 
 // everywhere runs on each replica, not on the leader alone.

@@ -45,6 +45,9 @@ type Config struct {
 	LeaderElection *LeaderElection
 	// Webhooks is where webhooks are served; nil if they are not.
 	Webhooks *Address
+	// WebhookClientCAFile holds the CA of the certificates that whoever calls webhooks
+	// has to show; empty if they need none. It is read by New.
+	WebhookClientCAFile string
 	// CertDir holds tls.crt and tls.key, which webhooks and metrics are served with.
 	CertDir string
 	// CertificateSecret is the name of a Secret in which the controller keeps a CA and

@@ -14,6 +14,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/util/cert"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -149,7 +150,15 @@ func (c Config) managerOptions() (ctrl.Options, error) {
 			options.Metrics.TLSOpts = withCertificate
 		}
 		if c.Webhooks != nil {
-			options.WebhookServer = webhook.NewServer(webhook.Options{Host: c.Webhooks.Host, Port: c.Webhooks.Port, TLSOpts: withCertificate})
+			opts := withCertificate
+			if c.WebhookClientCAFile != "" {
+				clients, err := cert.NewPool(c.WebhookClientCAFile)
+				if err != nil {
+					return ctrl.Options{}, fmt.Errorf("read the CA of the webhooks' clients: %w", err)
+				}
+				opts = append(opts, func(t *tls.Config) { t.ClientCAs, t.ClientAuth = clients, tls.RequireAndVerifyClientCert })
+			}
+			options.WebhookServer = webhook.NewServer(webhook.Options{Host: c.Webhooks.Host, Port: c.Webhooks.Port, TLSOpts: opts})
 		}
 	}
 	return options, nil

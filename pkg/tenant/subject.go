@@ -37,7 +37,9 @@ func Subject(u capsulev1beta2.UserSpec) (rbacv1.Subject, error) {
 }
 
 // Is reports whether an authenticated user is the one that u names: by its own
-// name, by a group, or as the service account.
+// name, by a group, or as the service account. As in RBAC it is the user name alone
+// that makes a service account, see appliesToUser in
+// k8s.io/kubernetes/pkg/registry/rbac/validation: who has its rights has its duties.
 func Is(u capsulev1beta2.UserSpec, info user.Info) bool {
 	switch u.Kind {
 	case capsulev1beta2.GroupOwner:
@@ -45,10 +47,8 @@ func Is(u capsulev1beta2.UserSpec, info user.Info) bool {
 	case capsulev1beta2.UserOwner:
 		return info.GetName() == u.Name
 	case capsulev1beta2.ServiceAccountOwner:
-		// A ServiceAccount's user name cannot be had by other means: the API
-		// server refuses certificates and tokens that claim it to nobody, so its
-		// groups have to say it, too.
-		return info.GetName() == u.Name && slices.Contains(info.GetGroups(), serviceaccount.AllServiceAccountsGroup)
+		_, _, err := serviceaccount.SplitUsername(u.Name)
+		return err == nil && info.GetName() == u.Name
 	default:
 		return false
 	}

@@ -71,7 +71,7 @@ func TestIs(t *testing.T) {
 		"service account":           {capsulev1beta2.ServiceAccountOwner, account, ci, true},
 		"service account as user":   {capsulev1beta2.UserOwner, account, ci, true},
 		"another service account":   {capsulev1beta2.ServiceAccountOwner, "system:serviceaccount:ci:other", ci, false},
-		"the name without a group":  {capsulev1beta2.ServiceAccountOwner, account, forged, false},
+		"the name without a group":  {capsulev1beta2.ServiceAccountOwner, account, forged, true},
 		"a user is no account":      {capsulev1beta2.ServiceAccountOwner, "alice", alice, false},
 		"group of service accounts": {capsulev1beta2.GroupOwner, "system:serviceaccounts:ci", ci, true},
 		"no such kind":              {"Robot", "alice", alice, false},

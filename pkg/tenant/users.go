@@ -85,9 +85,6 @@ func Classify(
 		return CapsuleUser, nil
 	}
 	// A service account that lives in a tenant is a user of it, listed or not.
-	if !slices.Contains(groups, serviceaccount.AllServiceAccountsGroup) {
-		return Unknown, nil
-	}
 	namespace, _, err := serviceaccount.SplitUsername(info.GetName())
 	if err != nil {
 		return Unknown, nil //nolint:nilerr // a name without a namespace is in no tenant's

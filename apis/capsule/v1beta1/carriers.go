@@ -156,10 +156,18 @@ func annotationsToV1beta1(src *capsulev1beta2.Tenant) (annotations, hidden map[s
 	return annotations, hidden
 }
 
+// readRoles returns the ClusterRoles that an annotation names. An empty one names none.
+func readRoles(value string) []string {
+	if value == "" {
+		return []string{}
+	}
+	return strings.Split(value, ",")
+}
+
 // contradicts is true if the annotation names an owner, and other roles than it has.
 func contradicts(key, value string, owners []capsulev1beta2.OwnerSpec) bool {
 	for _, owner := range owners {
-		if namesOwner(key, owner.UserSpec) && !slices.Equal(strings.Split(value, ","), owner.ClusterRoles) {
+		if namesOwner(key, owner.UserSpec) && !slices.Equal(readRoles(value), owner.ClusterRoles) {
 			return true
 		}
 	}
@@ -255,7 +263,7 @@ func (k *knownOwners) roles(i int) []string {
 		if !namesOwner(key, owner) {
 			continue
 		}
-		roles := strings.Split(value, ",")
+		roles := readRoles(value)
 		if was != nil && slices.Equal(roles, was.ClusterRoles) {
 			return was.ClusterRoles
 		}
@@ -281,6 +289,6 @@ func (k *knownOwners) roles(i int) []string {
 		// The annotation is about an owner who is now elsewhere in the list.
 		return defaultRoles()
 	default:
-		return strings.Split(value, ",")
+		return readRoles(value)
 	}
 }

@@ -34,15 +34,17 @@ func TestValidate(t *testing.T) {
 	}{
 		"as a mounted Secret has it":       {args: []string{certs}},
 		"as it makes it itself":            {args: []string{certs, "--certificate-secret=tls"}},
-		"no webhooks":                      {args: []string{"--webhooks=false"}},
+		"no webhooks":                      {args: []string{"--webhooks=false", "--controllers=*,-provisioner"}},
+		"nobody judges capsule users":      {args: []string{"--webhooks=false"}, want: []string{"nobody judges"}},
+		"a CA that nobody asks for":        {args: []string{"--webhooks=false", "--controllers=access", "--webhook-client-ca-file=x"}, want: []string{"--webhook-client-ca-file needs --webhooks"}},
 		"access beside an operator":        {args: []string{"--webhooks=false", "--controllers=access"}},
 		"nothing":                          {want: []string{"--webhooks needs --webhook-cert-dir"}},
-		"no place for the certificate":     {args: []string{"--webhooks=false", "--certificate-secret=tls"}, want: []string{"--certificate-secret needs --webhook-cert-dir"}},
+		"no place for the certificate":     {args: []string{"--webhooks=false", "--controllers=access", "--certificate-secret=tls"}, want: []string{"--certificate-secret needs --webhook-cert-dir"}},
 		"webhooks beside an operator":      {args: []string{certs, "--controllers=access"}, want: []string{"add --webhooks=false"}},
-		"the same, said otherwise":         {args: []string{certs, "--controllers=*,-configuration,-namespaces,-provisioner,-tenants,-volumes"}, want: []string{"add --webhooks=false"}},
+		"the same, said otherwise":         {args: []string{certs, "--controllers=*,-configuration,-namespaces,-provisioner,-quotas,-tenants,-volumes"}, want: []string{"add --webhooks=false"}},
 		"an unknown controller":            {args: []string{certs, "--controllers=nodes"}, want: []string{`--controllers: there is no controller "nodes": known are access,`}},
 		"a port that is none":              {args: []string{certs, "--webhook-port=65536"}, want: []string{"--webhook-port 65536 is not a port"}},
-		"a port that is not used":          {args: []string{"--webhooks=false", "--webhook-port=0"}},
+		"a port that is not used":          {args: []string{"--webhooks=false", "--controllers=access", "--webhook-port=0"}},
 		"a negative rate":                  {args: []string{certs, "--kube-api-qps=-1"}, want: []string{"--kube-api-qps"}},
 		"a burst alone":                    {args: []string{certs, "--kube-api-burst=10"}, want: []string{"--kube-api-burst limits nothing"}},
 		"a negative burst":                 {args: []string{certs, "--kube-api-burst=-10"}, want: []string{"--kube-api-burst must not be negative"}},
@@ -53,7 +55,7 @@ func TestValidate(t *testing.T) {
 		"a configuration that is none":     {args: []string{certs, "--configuration-name=-"}, want: []string{`--configuration-name "-"`}},
 		"a Secret that is none":            {args: []string{certs, "--certificate-secret=a/b"}, want: []string{`--certificate-secret "a/b"`}},
 		"a Lease that ends before":         {args: []string{certs, "--leader-elect-lease-duration=10s"}, want: []string{"--leader-elect-lease-duration has to be longer"}},
-		"a Lease that nobody asks for":     {args: []string{"--webhooks=false", "--leader-elect=false", "--leader-elect-lease-duration=1s"}},
+		"a Lease that nobody asks for":     {args: []string{"--webhooks=false", "--controllers=access", "--leader-elect=false", "--leader-elect-lease-duration=1s"}},
 		"a shorter Lease":                  {args: []string{certs, "--leader-elect-lease-duration=3s", "--leader-elect-renew-deadline=2s", "--leader-elect-retry-period=500ms"}},
 		"everything that is wrong at once": {args: []string{"--controllers=x", "--webhook-port=0", "--kube-api-qps=-1"}, want: []string{"--controllers", "--webhook-cert-dir", "--webhook-port", "--kube-api-qps"}},
 	} {
@@ -154,7 +156,7 @@ func TestCommand(t *testing.T) {
 		"an unknown flag":             {args: []string{"--bogus"}, want: []string{"--bogus"}},
 		"an argument":                 {args: []string{"bogus"}, want: []string{"bogus"}},
 		"contradictions":              {args: []string{"--controllers=bogus", "--webhook-port=0"}, want: []string{"bogus", "--webhook-port"}},
-		"a kubeconfig that's missing": {args: []string{"--webhooks=false", "--kubeconfig=/does/not/exist"}, want: []string{"/does/not/exist"}},
+		"a kubeconfig that's missing": {args: []string{"--webhooks=false", "--controllers=access", "--kubeconfig=/does/not/exist"}, want: []string{"/does/not/exist"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			output, err := execute(t, test.args...)

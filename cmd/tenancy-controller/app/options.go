@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	_ "k8s.io/component-base/logs/json/register" // for --logging-format=json
 
 	"tenancy.capsule.io/pkg/controller"
+	"tenancy.capsule.io/pkg/controller/provisioner"
 )
 
 const (
@@ -51,12 +53,14 @@ type Options struct {
 	LeaderElect    bool
 	LeaderElection controller.LeaderElection
 
-	Webhooks          bool
-	WebhookHost       string
-	WebhookPort       int
-	CertDir           string
-	CertificateSecret string
-	ShutdownDelay     time.Duration
+	Webhooks    bool
+	WebhookHost string
+	WebhookPort int
+	CertDir     string
+	// WebhookClientCAFile is empty if whoever reaches the webhooks may ask them.
+	WebhookClientCAFile string
+	CertificateSecret   string
+	ShutdownDelay       time.Duration
 
 	MetricsAddress   string
 	MetricsSecure    bool
@@ -112,6 +116,7 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	fs.BoolVar(&o.Webhooks, "webhooks", o.Webhooks, "Serve the webhooks, and the conversion of Tenants. False beside an installed Capsule operator, which has its own.")
 	fs.StringVar(&o.WebhookHost, "webhook-bind-address", o.WebhookHost, "Address to serve webhooks at. Empty means all of them.")
 	fs.IntVar(&o.WebhookPort, "webhook-port", o.WebhookPort, "Port to serve webhooks at.")
+	fs.StringVar(&o.WebhookClientCAFile, "webhook-client-ca-file", o.WebhookClientCAFile, "File of the CA of the certificates that API servers show to webhooks, read at the start. Without it whoever reaches the port is answered: an API server shows a certificate only if its --admission-control-config-file says so.")
 	fs.StringVar(&o.CertDir, "webhook-cert-dir", o.CertDir, "Directory of tls.crt and tls.key, which may appear and change at any time. With --certificate-secret the controller writes them; without, somebody else does, such as kubelet of a Secret of cert-manager's.")
 	fs.StringVar(&o.CertificateSecret, "certificate-secret", o.CertificateSecret, "Name of a Secret in --namespace in which the controller makes and renews a CA and a certificate, for its own Service and that of tenancy-apiserver. It writes the CA into the webhook configurations (with --webhooks), the CustomResourceDefinition of Tenants (likewise) and the APIService. The Secret has to exist.")
 	fs.DurationVar(&o.ShutdownDelay, "shutdown-delay-duration", o.ShutdownDelay, "How long webhooks are still served after the signal to stop, while /readyz fails: what it takes until no API server asks this replica any more.")
@@ -154,6 +159,13 @@ func (o *Options) Validate() error {
 	}
 	if o.Webhooks && len(selected) == 1 && selected[0] == controller.Access {
 		errs = append(errs, errors.New("--controllers=access is for a cluster in which another operator has the Tenants, and the webhooks: add --webhooks=false"))
+	}
+	if !o.Webhooks && slices.Contains(selected, provisioner.Name) {
+		errs = append(errs, fmt.Errorf("--webhooks=false with the controller %s gives capsule users the right to change every namespace, and nobody judges what they do: "+
+			"add --controllers=*,-%s", provisioner.Name, provisioner.Name))
+	}
+	if o.WebhookClientCAFile != "" && !o.Webhooks {
+		errs = append(errs, errors.New("--webhook-client-ca-file needs --webhooks"))
 	}
 	if o.Webhooks && o.CertDir == "" {
 		errs = append(errs, errors.New("--webhooks needs --webhook-cert-dir: the API server calls webhooks by TLS only"))
@@ -217,6 +229,7 @@ func (o *Options) Config() (*controller.Config, error) {
 		ConfigurationName:      o.ConfigurationName,
 		Namespace:              o.Namespace,
 		CertDir:                o.CertDir,
+		WebhookClientCAFile:    o.WebhookClientCAFile,
 		CertificateSecret:      o.CertificateSecret,
 		ShutdownDelay:          o.ShutdownDelay,
 		MetricsAddress:         o.MetricsAddress,

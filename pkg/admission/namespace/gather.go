@@ -9,6 +9,7 @@ import (
 
 	admissionv1 "k8s.io/api/admission/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -123,6 +124,10 @@ func (g *gatherer) inTenant(ctx context.Context, name string) (bool, error) {
 // let the request pass, are not newer. A Tenant that takes namespaces is many times
 // cheaper to read there than in etcd.
 func (g *gatherer) tenant(ctx context.Context, ref tenant.Ref, live bool) (*capsulev1beta2.Tenant, error) {
+	// A label value need not be a name that an object can have.
+	if len(path.IsValidPathSegmentName(ref.Name)) > 0 {
+		return nil, nil
+	}
 	recent := g.cached
 	var options []client.GetOption
 	if live {
@@ -147,8 +152,7 @@ func (g *gatherer) tenant(ctx context.Context, ref tenant.Ref, live bool) (*caps
 	return t, nil
 }
 
-// isNone reports whether an error says that there is no such Tenant. A label value
-// need not be a name that an object can have.
+// isNone reports whether an error says that there is no such Tenant, and cannot be.
 func isNone(err error) bool {
 	return apierrors.IsNotFound(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
 }

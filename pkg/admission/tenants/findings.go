@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -114,8 +115,22 @@ func (f *findings) cidr(at *field.Path, cidr string) {
 
 // clusterRole judges the name of a ClusterRole that is to be bound.
 func (f *findings) clusterRole(at *field.Path, name string) {
+	if name == "" {
+		f.add(field.Required(at, "the name of a ClusterRole"))
+		return
+	}
 	for _, message := range content.IsPathSegmentName(name) {
 		f.add(field.Invalid(at, name, message))
+	}
+}
+
+// ownRole judges the name of a ClusterRole that the controller is to make. Capsule
+// users are bound to it in the whole cluster: it must not be one that others fill.
+func (f *findings) ownRole(at *field.Path, name string) {
+	f.clusterRole(at, name)
+	if slices.Contains([]string{"admin", "edit", "view", "cluster-admin"}, name) ||
+		slices.ContainsFunc([]string{"system:", "tenancy:", "tenancy-"}, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
+		f.add(field.Invalid(at, name, "it is a role of the cluster's: choose a name for a role of its own"))
 	}
 }
 

@@ -5,6 +5,7 @@ package tenants
 
 import (
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"os"
@@ -328,6 +329,19 @@ spec:
 	response = ValidateConfiguration(t.Context(), request(t, "CapsuleConfiguration", admissionv1.Update, given, given))
 	if !response.Allowed || len(response.Warnings) != len(want) {
 		t.Errorf("got %v, warnings %q", response.Result, response.Warnings)
+	}
+}
+
+func TestOwnRoles(t *testing.T) {
+	for name, allowed := range map[string]bool{
+		"capsule-namespace-provisioner": true, "maker": true, "admin": false, "view": false, "cluster-admin": false,
+		"system:node": false, "tenancy:viewer": false, "tenancy-controller:access": false,
+	} {
+		given := fmt.Sprintf(`{metadata: {name: default}, spec: {rbac: {provisioner: %q, deleter: %q}}}`, name, name)
+		response := ValidateConfiguration(t.Context(), request(t, "CapsuleConfiguration", admissionv1.Create, "", given))
+		if response.Allowed != allowed {
+			t.Errorf("%s: want it to be allowed: %v, got %v", name, allowed, response.Result)
+		}
 	}
 }
 

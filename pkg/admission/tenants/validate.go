@@ -106,10 +106,10 @@ func validateConfiguration(c *capsulev1beta2.CapsuleConfiguration) *findings {
 	if rbac := spec.RBAC; rbac != nil {
 		at := at.Child("rbac")
 		if rbac.Provisioner != "" {
-			f.clusterRole(at.Child("provisioner"), rbac.Provisioner)
+			f.ownRole(at.Child("provisioner"), rbac.Provisioner)
 		}
 		if rbac.Deleter != "" {
-			f.clusterRole(at.Child("deleter"), rbac.Deleter)
+			f.ownRole(at.Child("deleter"), rbac.Deleter)
 		}
 		for i, role := range rbac.AdministrationClusterRoles {
 			f.clusterRole(at.Child("administrationClusterRoles").Index(i), role)

@@ -191,6 +191,12 @@ type change struct {
 	is, want client.Object
 }
 
+// standsIn reports whether a leftover says what this change was to make: what an
+// earlier Capsule made by another name.
+func (c change) standsIn(leftover change) bool {
+	return c.kind == leftover.kind && c.kind.canSay(leftover.is, c.want) && c.kind.says(leftover.is, c.want)
+}
+
 // changes returns what is to be written and what is to be deleted, in order of name.
 func (k *kind) changes(present, wanted map[string]client.Object) (missing, leftovers []change) {
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
@@ -223,8 +229,7 @@ func (k *kind) explained(err error, want client.Object) error {
 	return k.explain(err, want)
 }
 
-// inParallel calls a function for each change, and returns all errors that there
-// are, in order of the changes.
+// inParallel calls a function for each change, and returns the error of each.
 func inParallel(changes []change, do func(change) error) []error {
 	errs := make([]error, len(changes))
 	tokens := make(chan struct{}, parallel)
@@ -237,5 +242,5 @@ func inParallel(changes []change, do func(change) error) []error {
 		})
 	}
 	group.Wait()
-	return slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	return errs
 }

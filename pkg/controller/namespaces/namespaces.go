@@ -10,8 +10,8 @@
 //     that Tenant lives, of the Tenant: never of a status.
 //   - What is as it should be is not written. What is new is written before what is
 //     left over goes, so that a change leaves no gap; what is left over goes even if
-//     something new could not be written. What limits a namespace is there before
-//     its owners can use it.
+//     something new could not be written, but for what says the same by another
+//     name. What limits a namespace is there before its owners can use it.
 //   - In a namespace that is being deleted nothing is touched: owners need their
 //     roles to clear what blocks it.
 //   - Objects of others are left alone, whatever their names.
@@ -21,6 +21,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -106,8 +107,15 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 			needed, old := k.changes(present, wanted[k])
 			missing, leftovers = append(missing, needed...), append(leftovers, old...)
 		}
-		refused, failed := r.write(ctx, namespace.Name, missing)
-		refusals, failures = append(refusals, refused), append(failures, failed)
+		errs := r.write(ctx, namespace.Name, missing)
+		for i, err := range errs {
+			if _, ok := errors.AsType[*refusal](err); ok {
+				refusals = append(refusals, err)
+				leftovers = slices.DeleteFunc(leftovers, missing[i].standsIn)
+			} else {
+				failures = append(failures, err)
+			}
+		}
 	}
 	failures = append(failures, r.prune(ctx, leftovers))
 	refused, failed := errors.Join(refusals...), errors.Join(failures...)
@@ -152,25 +160,16 @@ func (r *reconciler) wantedBy(t *capsulev1beta2.Tenant) wants {
 }
 
 // write writes what is missing or not as it should be. One object that fails does
-// not keep the others from being written. It returns what will be refused until
-// somebody does something about it, and what else failed.
-func (r *reconciler) write(ctx context.Context, namespace string, changes []change) (refused, failed error) {
-	var refusals, failures []error
-	for _, err := range inParallel(changes, func(c change) error {
+// not keep the others from being written. It returns the error of each.
+func (r *reconciler) write(ctx context.Context, namespace string, changes []change) []error {
+	return inParallel(changes, func(c change) error {
 		err := r.writeOne(ctx, namespace, c)
 		if objects.IsNamespaceGone(err) {
 			// The namespace's own event says so, too.
 			return nil
 		}
 		return c.kind.explained(err, c.want)
-	}) {
-		if _, ok := errors.AsType[*refusal](err); ok {
-			refusals = append(refusals, err)
-		} else {
-			failures = append(failures, err)
-		}
-	}
-	return errors.Join(refusals...), errors.Join(failures...)
+	})
 }
 
 func (r *reconciler) writeOne(ctx context.Context, namespace string, c change) error {

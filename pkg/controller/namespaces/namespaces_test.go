@@ -383,6 +383,34 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+// TestRefusedReplacement has a ClusterRole that Capsule bound and the controller may
+// not: whoever has it keeps it.
+func TestRefusedReplacement(t *testing.T) {
+	t1 := oil([]capsulev1beta2.OwnerSpec{owner(capsulev1beta2.UserOwner, "alice", "secret")})
+	legacy := in(ns, with(binding("secret", alice), func(b *rbacv1.RoleBinding) { b.Name = "capsule-oil-0-secret" }))
+	other := in(ns, with(binding("secret", bob), func(b *rbacv1.RoleBinding) { b.Name = "capsule-oil-1-secret" }))
+	c := newCluster(t, t1, namespaceOf(ns, "oil", "oil-1"), legacy.DeepCopy(), other)
+	c.refuse = func(verb, name string) error {
+		if verb != "create" {
+			return nil
+		}
+		return apierrors.NewForbidden(rbacv1.Resource("rolebindings"), name, errors.New("attempting to grant RBAC permissions not currently held"))
+	}
+	if err := c.reconcile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]rbacv1.RoleBinding{*legacy}, c.bindings(t.Context(), t)); diff != "" {
+		t.Errorf("RoleBindings (-want +got):\n%s", diff)
+	}
+	c.refuse = nil
+	if err := c.reconcile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]rbacv1.RoleBinding{*in(ns, binding("secret", alice))}, c.bindings(t.Context(), t)); diff != "" {
+		t.Errorf("RoleBindings, allowed (-want +got):\n%s", diff)
+	}
+}
+
 // immediate is a queue that does not wait.
 type immediate struct{ queue }
 

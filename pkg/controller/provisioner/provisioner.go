@@ -64,10 +64,19 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	}
 	wanted, invalid := Compute(&configuration.Spec)
 	errs := make([]error, 0, len(wanted.Roles)+2)
+	allows := true
 	for i := range wanted.Roles {
-		errs = append(errs, r.writeRole(ctx, &wanted.Roles[i]))
+		err := r.writeRole(ctx, &wanted.Roles[i])
+		errs = append(errs, err)
+		if wanted.Roles[i].Name == wanted.Binding.RoleRef.Name {
+			allows = err == nil
+		}
 	}
-	errs = append(errs, r.writeBinding(ctx, &wanted.Binding), r.prune(ctx, wanted))
+	// A role that is not ours may allow anything: nobody is bound to it.
+	if allows {
+		errs = append(errs, r.writeBinding(ctx, &wanted.Binding))
+	}
+	errs = append(errs, r.prune(ctx, wanted))
 	err := errors.Join(errs...)
 	r.reports.Set(tenant.Ref{Name: configuration.Name, UID: configuration.UID}, Name, "", errors.Join(invalid.ToAggregate(), err))
 	return reconcile.Result{}, err
@@ -198,7 +207,8 @@ func (r *reconciler) apply(ctx context.Context, configuration runtime.ApplyConfi
 	var foreign *objects.ForeignError
 	switch {
 	case errors.As(err, &foreign):
-		return fmt.Errorf("%w, or label it %s=%s to hand it over", err, capsulev1beta2.CreatedByLabel, capsulev1beta2.CreatedByRBACController)
+		return fmt.Errorf("%s %s exists and is not the controller's: choose another name in spec.rbac, or label it %s=%s to hand it over",
+			kind.Kind, name, capsulev1beta2.CreatedByLabel, capsulev1beta2.CreatedByRBACController)
 	case err != nil:
 		return fmt.Errorf("write %s %s: %w", kind.Kind, name, err)
 	default:

@@ -226,11 +226,9 @@ func TestReconcile(t *testing.T) {
 			given: []client.Object{
 				configured(nil), clusterRole(provisioner, nil, "*"), clusterRole("old", ours, "create"), clusterRoleBinding("old", "old", ours, devs),
 			},
-			want: map[string]string{"role " + provisioner: "*", "role " + deleter: "delete", "binding " + provisioner: provisioner + ": devs"},
-			wantWrites: []string{
-				"apply " + deleter, "apply " + provisioner, "apply " + provisioner, "delete ClusterRoleBinding old", "delete ClusterRole old",
-			},
-			wantErr: "ClusterRole " + provisioner + " exists and is not the controller's: delete it, or label it projectcapsule.dev/created-by=rbac-controller to hand it over",
+			want:       map[string]string{"role " + provisioner: "*", "role " + deleter: "delete"},
+			wantWrites: []string{"apply " + deleter, "apply " + provisioner, "delete ClusterRoleBinding old", "delete ClusterRole old"},
+			wantErr:    "ClusterRole " + provisioner + " exists and is not the controller's: choose another name in spec.rbac, or label it projectcapsule.dev/created-by=rbac-controller to hand it over",
 		},
 		"who cannot be understood": {
 			given: append(all(), configured(func(spec *capsulev1beta2.CapsuleConfigurationSpec) {

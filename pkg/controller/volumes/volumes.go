@@ -32,8 +32,9 @@ import (
 // Name is the name of the controller.
 const Name = "volumes"
 
-// conflictDelay is how long a volume is left alone that somebody else just changed.
-const conflictDelay = 100 * time.Millisecond
+// conflictDelay is how long a volume is left alone that somebody else just changed. The
+// event of the change comes sooner.
+const conflictDelay = time.Second
 
 var claimKind = corev1.SchemeGroupVersion.WithKind("PersistentVolumeClaim")
 
