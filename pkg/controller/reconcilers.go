@@ -20,6 +20,7 @@ import (
 	"tenancy.capsule.io/pkg/admission"
 	"tenancy.capsule.io/pkg/controller/access"
 	"tenancy.capsule.io/pkg/controller/configuration"
+	"tenancy.capsule.io/pkg/controller/lifecycle"
 	"tenancy.capsule.io/pkg/controller/namespaces"
 	"tenancy.capsule.io/pkg/controller/provisioner"
 	"tenancy.capsule.io/pkg/controller/quotas"
@@ -58,6 +59,7 @@ func reconcilers() []reconciler {
 		{configuration.Name, func(mgr ctrl.Manager, c Config, r reports) error {
 			return configuration.Add(mgr, r.ofConfiguration, c.ConfigurationName)
 		}},
+		{lifecycle.Name, func(mgr ctrl.Manager, _ Config, r reports) error { return lifecycle.Add(mgr, r.ofTenants) }},
 		{namespaces.Name, func(mgr ctrl.Manager, _ Config, r reports) error { return namespaces.Add(mgr, r.ofTenants) }},
 		{provisioner.Name, func(mgr ctrl.Manager, c Config, r reports) error {
 			return provisioner.Add(mgr, r.ofConfiguration, c.ConfigurationName)

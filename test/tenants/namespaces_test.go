@@ -439,6 +439,11 @@ func TestTenantDeletion(t *testing.T) {
 	})
 	err := as(t, "ending-ann").Create(t.Context(), newNamespace("ending-3"))
 	requireForbidden(t, err)
+	// The Tenant stays until its last namespace is gone, and says so.
+	await(t, "state of the Tenant", "Terminating 1 [controller.projectcapsule.dev/finalize]", func(ctx context.Context) (string, error) {
+		err := c.Get(ctx, client.ObjectKeyFromObject(tenant), tenant)
+		return fmt.Sprint(tenant.Status.State, " ", tenant.Status.Size, " ", tenant.Finalizers), err
+	})
 	unblock()
 	awaitGone(t, held)
 	awaitGone(t, tenant)
