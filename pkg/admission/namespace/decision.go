@@ -111,6 +111,18 @@ func Validate(r Request, f Facts) Decision {
 			"with one reference to the Tenant that there is: another admission webhook changed them: ask a cluster administrator",
 			capsulev1beta2.TenantLabel, r)
 	}
+	if d.Refusal != "" {
+		return d
+	}
+	t := d.Joins
+	if t == nil && r.Operation == admissionv1.Update {
+		t = f.belongs(ClaimOf(r.Old))
+	}
+	if t != nil {
+		if refusal := judgeMetadata(r, f, t); refusal.Refusal != "" {
+			return refusal
+		}
+	}
 	d.Warning = ""
 	return d
 }

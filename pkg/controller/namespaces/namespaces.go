@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package namespaces makes in each namespace of a Tenant what the Tenant wants there:
-// NetworkPolicies, LimitRanges and ResourceQuotas, and RoleBindings of its owners and
-// whom else it names.
+// labels and annotations, NetworkPolicies, LimitRanges and ResourceQuotas, and
+// RoleBindings of its owners and whom else it names.
 //
 // Invariants:
 //   - Which Tenant a namespace belongs to is asked of the namespace, and whether
@@ -97,6 +97,8 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	r.reports.ForgetNamespace(namespace.Name, ref)
 	var leftovers []change
 	var refusals, failures []error
+	// First of all: it says what pods may be, where pod security is enforced.
+	failures = append(failures, r.mark(ctx, t, namespace))
 	for _, phase := range r.phases {
 		var missing []change
 		for _, k := range phase {

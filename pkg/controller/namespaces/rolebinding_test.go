@@ -134,7 +134,7 @@ func TestRoleBindings(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := test.given.DeepCopy()
-			got := values(RoleBindings(test.given))
+			got := dereferenced(RoleBindings(test.given))
 			byName := cmpopts.SortSlices(func(a, b rbacv1.RoleBinding) bool { return a.Name < b.Name })
 			if diff := cmp.Diff(test.want, got, byName, cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("RoleBindings (-want +got):\n%s", diff)
@@ -146,7 +146,7 @@ func TestRoleBindings(t *testing.T) {
 	}
 }
 
-func values(bindings []*rbacv1.RoleBinding) []rbacv1.RoleBinding {
+func dereferenced(bindings []*rbacv1.RoleBinding) []rbacv1.RoleBinding {
 	var list []rbacv1.RoleBinding
 	for _, b := range bindings {
 		list = append(list, *b)

@@ -25,6 +25,7 @@ import (
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/objects"
+	"tenancy.capsule.io/pkg/tenant"
 )
 
 const (
@@ -46,7 +47,7 @@ func (r *reconciler) watch(mgr ctrl.Manager) error {
 		Named(Name).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
 		Watches(objects.Metadata(objects.NamespaceKind), &handler.EnqueueRequestForObject{},
-			builder.WithPredicates(predicate.Funcs{UpdateFunc: changedHands})).
+			builder.WithPredicates(predicate.Funcs{UpdateFunc: r.changedNamespace})).
 		Watches(&capsulev1beta2.Tenant{}, handler.EnqueueRequestsFromMapFunc(r.namespacesOf),
 			builder.WithPredicates(predicate.Funcs{UpdateFunc: r.wantsOther})).
 		Watches(&rbacv1.ClusterRole{}, r.failedNamespaces())
@@ -56,6 +57,16 @@ func (r *reconciler) watch(mgr ctrl.Manager) error {
 		}
 	}
 	return b.Complete(r)
+}
+
+// changedNamespace picks the updates of a namespace after which something is to be
+// done there.
+func (r *reconciler) changedNamespace(e event.UpdateEvent) bool {
+	if changedHands(e) {
+		return true
+	}
+	t, err := objects.TenantOf(context.Background(), r, e.ObjectNew)
+	return err != nil || !carries(t, e.ObjectNew)
 }
 
 // changedHands picks the updates of a namespace after which it may be another
@@ -96,7 +107,7 @@ func (r *reconciler) wantsOther(e event.UpdateEvent) bool {
 	if !ok1 || !ok2 || was.UID != is.UID {
 		return true
 	}
-	return was.Generation != is.Generation && !equality.Semantic.DeepEqual(r.wantedBy(was), r.wantedBy(is))
+	return !tenant.SameNamespaceMetadata(was, is) || was.Generation != is.Generation && !equality.Semantic.DeepEqual(r.wantedBy(was), r.wantedBy(is))
 }
 
 // namespacesOf returns requests for the namespaces of a Tenant, which may be gone.

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -183,6 +184,15 @@ func hasOnly(object metav1.Object, field string, present, wanted map[string]stri
 		}
 	}
 	return true
+}
+
+// LabelsOfOthers returns the labels of an object without those that the controller
+// gave it.
+func LabelsOfOthers(object metav1.Object) map[string]string {
+	own := ownKeys(object, "f:labels")
+	others := maps.Clone(object.GetLabels())
+	maps.DeleteFunc(others, func(key, _ string) bool { return own.Has("f:" + key) })
+	return others
 }
 
 // ownKeys returns the keys below a field of the metadata that are the controller's.

@@ -81,6 +81,7 @@ func CacheOptions() cache.Options {
 	return cache.Options{
 		DefaultTransform: WithoutManagedFields,
 		ByObject: map[client.Object]cache.ByObject{
+			&corev1.Namespace{}:           {Transform: withOwnManagedFields},
 			&rbacv1.RoleBinding{}:         {Label: Has(capsulev1beta2.RoleBindingLabel), Transform: withOwnManagedFields},
 			&networkingv1.NetworkPolicy{}: {Label: Has(capsulev1beta2.NetworkPolicyLabel), Transform: withOwnManagedFields},
 			&corev1.LimitRange{}:          {Label: Has(capsulev1beta2.LimitRangeLabel), Transform: withOwnManagedFields},
