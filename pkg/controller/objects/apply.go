@@ -195,6 +195,20 @@ func LabelsOfOthers(object metav1.Object) map[string]string {
 	return others
 }
 
+// Own returns the labels and annotations that the controller gave an object.
+func Own(object metav1.Object) (labels, annotations map[string]string) {
+	pick := func(field string, present map[string]string) map[string]string {
+		own := ownKeys(object, field)
+		if len(own) == 0 {
+			return nil
+		}
+		picked := maps.Clone(present)
+		maps.DeleteFunc(picked, func(key, _ string) bool { return !own.Has("f:" + key) })
+		return picked
+	}
+	return pick("f:labels", object.GetLabels()), pick("f:annotations", object.GetAnnotations())
+}
+
 // ownKeys returns the keys below a field of the metadata that are the controller's.
 func ownKeys(object metav1.Object, field string) sets.Set[string] {
 	keys := sets.New[string]()

@@ -141,11 +141,21 @@ func spaces(t *capsulev1beta2.Tenant, found observation) []capsulev1beta2.Space 
 		condition.Message = shortened(condition.Message, maxSpaceMessage)
 		list = append(list, capsulev1beta2.Space{
 			Name: namespace.Name, UID: namespace.UID,
+			Metadata:   metadataOf(namespace),
 			Conditions: []metav1.Condition{since(before[life{namespace.Name, string(namespace.UID)}], condition, found.now)},
 		})
 	}
 	slices.SortFunc(list, func(a, b capsulev1beta2.Space) int { return cmp.Compare(a.Name, b.Name) })
 	return list
+}
+
+// metadataOf returns what a namespace carries of what its Tenant wants it to, or nil.
+func metadataOf(namespace *metav1.PartialObjectMetadata) *capsulev1beta2.SpaceMetadata {
+	labels, annotations := objects.Own(namespace)
+	if len(labels)+len(annotations) == 0 {
+		return nil
+	}
+	return &capsulev1beta2.SpaceMetadata{Labels: labels, Annotations: annotations}
 }
 
 // classes returns which classes a Tenant may use, or nil if there are none.

@@ -315,6 +315,13 @@ func TestNamespaceEvents(t *testing.T) {
 	labelled.Labels["a"] = "b"
 	h.Update(t.Context(), event.UpdateEvent{ObjectOld: inOil, ObjectNew: labelled}, q)
 	q.check(t, "labels", nil, nil)
+	given := labelled.DeepCopy()
+	given.ManagedFields = []metav1.ManagedFieldsEntry{{
+		Manager: objects.FieldManager, Operation: metav1.ManagedFieldsOperationApply,
+		FieldsV1: metav1.NewFieldsV1(`{"f:metadata":{"f:labels":{"f:a":{}}}}`),
+	}}
+	h.Update(t.Context(), event.UpdateEvent{ObjectOld: inOil, ObjectNew: given}, q)
+	q.check(t, "labels of ours", nil, []string{"oil", "oil"})
 	deleted := inOil.DeepCopy()
 	deleted.DeletionTimestamp = new(metav1.NewTime(now))
 	h.Update(t.Context(), event.UpdateEvent{ObjectOld: inOil, ObjectNew: deleted}, q)

@@ -5,6 +5,7 @@ package tenants
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -90,12 +91,20 @@ func namespaceHandler() handler.EventHandler {
 			was, is := e.ObjectOld, e.ObjectNew
 			before, _ := tenant.Of(was)
 			after, _ := tenant.Of(is)
-			if before != after || was.GetUID() != is.GetUID() || (was.GetDeletionTimestamp() == nil) != (is.GetDeletionTimestamp() == nil) {
+			if before != after || !sameMetadata(was, is) || was.GetUID() != is.GetUID() || (was.GetDeletionTimestamp() == nil) != (is.GetDeletionTimestamp() == nil) {
 				ask(q, was)
 				ask(q, is)
 			}
 		},
 	}
+}
+
+// sameMetadata reports whether two states of a namespace carry the same of what its
+// Tenant wants it to.
+func sameMetadata(was, is client.Object) bool {
+	labels, annotations := objects.Own(was)
+	otherLabels, otherAnnotations := objects.Own(is)
+	return maps.Equal(labels, otherLabels) && maps.Equal(annotations, otherAnnotations)
 }
 
 // classHandler asks for the Tenants that may use a class now and could not before, or
