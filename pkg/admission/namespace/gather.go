@@ -9,7 +9,7 @@ import (
 
 	admissionv1 "k8s.io/api/admission/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -125,7 +125,7 @@ func (g *gatherer) inTenant(ctx context.Context, name string) (bool, error) {
 // cheaper to read there than in etcd.
 func (g *gatherer) tenant(ctx context.Context, ref tenant.Ref, live bool) (*capsulev1beta2.Tenant, error) {
 	// A label value need not be a name that an object can have.
-	if len(path.IsValidPathSegmentName(ref.Name)) > 0 {
+	if len(content.IsPathSegmentName(ref.Name)) > 0 {
 		return nil, nil
 	}
 	recent := g.cached

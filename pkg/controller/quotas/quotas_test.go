@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -71,13 +72,13 @@ func TestShare(t *testing.T) {
 // what all could use beyond that, one at a time, is what is left.
 func TestShares(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		hard := quantities(list{"pods": fmt.Sprint(rapid.IntRange(0, 50).Draw(t, "hard"))})
+		hard := quantities(list{"pods": strconv.Itoa(rapid.IntRange(0, 50).Draw(t, "hard"))})
 		used := rapid.SliceOfN(rapid.IntRange(0, 10), 1, 8).Draw(t, "used")
 		var all []*corev1.ResourceQuota
 		sum := int64(0)
 		for _, n := range used {
 			sum += int64(n)
-			all = append(all, &corev1.ResourceQuota{Status: corev1.ResourceQuotaStatus{Used: quantities(list{"pods": fmt.Sprint(n)})}})
+			all = append(all, &corev1.ResourceQuota{Status: corev1.ResourceQuotaStatus{Used: quantities(list{"pods": strconv.Itoa(n)})}})
 		}
 		limit := hard["pods"]
 		left := max(0, limit.Value()-sum)
@@ -126,11 +127,11 @@ func namespaceOf(name string, uid types.UID) *corev1.Namespace {
 	}}
 }
 
-func quota(namespace, item string, hard, used list) *corev1.ResourceQuota {
+func quota(namespace string, hard, used list) *corev1.ResourceQuota {
 	return &corev1.ResourceQuota{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: namespace, Name: "capsule-oil-" + item,
-			Labels: map[string]string{capsulev1beta2.ManagedTenantLabel: "oil", capsulev1beta2.ResourceQuotaLabel: item},
+			Namespace: namespace, Name: "capsule-oil-0",
+			Labels: map[string]string{capsulev1beta2.ManagedTenantLabel: "oil", capsulev1beta2.ResourceQuotaLabel: "0"},
 		},
 		Spec:   corev1.ResourceQuotaSpec{Hard: quantities(hard)},
 		Status: corev1.ResourceQuotaStatus{Used: quantities(used)},
@@ -193,11 +194,11 @@ func TestReconcile(t *testing.T) {
 	t1 := oil(capsulev1beta2.ResourceQuotaScopeTenant, list{"pods": "10"})
 	c := newCluster(t, t1,
 		namespaceOf("oil-a", "oil-1"), namespaceOf("oil-b", "oil-1"), namespaceOf("oil-old", "oil-0"),
-		quota("oil-a", "0", list{"pods": "10"}, list{"pods": "3"}),
-		quota("oil-b", "0", list{"pods": "6"}, list{"pods": "1"}),
+		quota("oil-a", list{"pods": "10"}, list{"pods": "3"}),
+		quota("oil-b", list{"pods": "6"}, list{"pods": "1"}),
 		// Not in a namespace of this Tenant; not of an item that there is.
-		quota("oil-old", "0", list{"pods": "10"}, list{"pods": "5"}),
-		quota("elsewhere", "0", list{"pods": "10"}, list{"pods": "5"}),
+		quota("oil-old", list{"pods": "10"}, list{"pods": "5"}),
+		quota("elsewhere", list{"pods": "10"}, list{"pods": "5"}),
 	)
 	writes, quotas := c.reconcile(ctx, t)
 	if diff := cmp.Diff([]string{"oil-a", "oil-b"}, writes); diff != "" {
@@ -269,7 +270,7 @@ func (a *asked) AddAfter(request reconcile.Request, after time.Duration) {
 }
 
 func TestEvents(t *testing.T) {
-	was := quota("oil-a", "0", list{"pods": "10"}, list{"pods": "3"})
+	was := quota("oil-a", list{"pods": "10"}, list{"pods": "3"})
 	with := func(change func(*corev1.ResourceQuota)) *corev1.ResourceQuota {
 		is := was.DeepCopy()
 		change(is)
