@@ -141,9 +141,16 @@ func TestMetrics(t *testing.T) {
 		}
 		return got, err
 	})
+	// Of what was never compiled there is no age.
+	const accessAge = `tenancy_controller_access_age_seconds{tenant="measured"}`
+	await(t, "age of the access", true, func(ctx context.Context) (bool, error) {
+		text, err := metrics(ctx, system.Controller)
+		_, found := value(text, accessAge)
+		return found, err
+	})
 	text, err := metrics(t.Context(), system.Controller)
 	require.NoError(t, err)
-	age, found := value(text, `tenancy_controller_access_age_seconds{tenant="measured"}`)
+	age, found := value(text, accessAge)
 	require.True(t, found)
 	seconds, err := strconv.ParseFloat(age, 64)
 	require.NoError(t, err)
