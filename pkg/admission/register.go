@@ -16,6 +16,7 @@ import (
 
 	"tenancy.capsule.io/pkg/admission/namespace"
 	"tenancy.capsule.io/pkg/admission/tenants"
+	"tenancy.capsule.io/pkg/controller/owners"
 )
 
 // The paths that the webhooks are served under.
@@ -33,8 +34,8 @@ const reporter = "tenancy-webhook"
 
 // Options say how the webhooks decide.
 type Options struct {
-	// ConfigurationName is the name of the CapsuleConfiguration that is in effect.
-	ConfigurationName string
+	// Owners finds out who owns Tenants, from the manager's cache.
+	Owners *owners.Resolver
 	// Users are the user names of the controller itself, on every replica.
 	Users []string
 	// Clock tells the time; nil is the real one.
@@ -52,12 +53,12 @@ func Register(mgr ctrl.Manager, o Options) error {
 		return fmt.Errorf("add the watch of namespaces: %w", err)
 	}
 	config := namespace.Config{
-		Cached:            mgr.GetClient(),
-		Live:              mgr.GetAPIReader(),
-		Places:            namespace.NewPlaces(mgr.GetAPIReader(), mgr.GetClient().Status(), arrivals, o.Clock),
-		Events:            mgr.GetEventRecorder(reporter),
-		ConfigurationName: o.ConfigurationName,
-		Users:             o.Users,
+		Cached: mgr.GetClient(),
+		Live:   mgr.GetAPIReader(),
+		Places: namespace.NewPlaces(mgr.GetAPIReader(), mgr.GetClient().Status(), arrivals, o.Clock),
+		Events: mgr.GetEventRecorder(reporter),
+		Owners: o.Owners,
+		Users:  o.Users,
 	}
 	server := mgr.GetWebhookServer()
 	for path, handler := range map[string]admission.Handler{

@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	"tenancy.capsule.io/pkg/controller/owners"
 )
 
 func TestHandlerAssigns(t *testing.T) {
@@ -126,7 +127,7 @@ func TestHandlerAsksBeforeItRefuses(t *testing.T) {
 	for name, cached := range map[string]client.Reader{"empty": testClient(t), "of an earlier Tenant": testClient(t, earlier)} {
 		t.Run(name, func(t *testing.T) {
 			config, _ := testConfig(live)
-			config.Cached = cached
+			config.Cached, config.Owners = cached, owners.New(cached, capsulev1beta2.DefaultConfigurationName)
 			request := createRequest(t, "alice", testNamespace("x", of("oil")))
 			if response := NewMutating(config).Handle(t.Context(), request); !response.Allowed {
 				t.Errorf("creation: %v", response.Result)

@@ -232,7 +232,7 @@ owners:
 			if diff := cmp.Diff(test.want, describeUnits(w.wanted(nil, maxNames))); diff != "" {
 				t.Errorf("roles and bindings (-want +got):\n%s", diff)
 			}
-			_, errs := w.policy.tenantGroups(w.tenant, w.settings)
+			_, errs := w.policy.tenantGroups(w.tenant, w.owners(), w.settings)
 			var fields []string
 			for _, err := range errs {
 				fields = append(fields, err.Field)
@@ -299,7 +299,7 @@ func TestCompileClasses(t *testing.T) {
 				if diff := cmp.Diff(want, got, cmp.Transformer("none", func(l []string) []string { return append([]string{}, l...) })); diff != "" {
 					t.Errorf("rules (-want +got):\n%s", diff)
 				}
-				_, errs := w.policy.tenantGroups(oil, nil)
+				_, errs := w.policy.tenantGroups(oil, ownersIn(oil), nil)
 				var wantErrs, gotErrs []string
 				if test.wantErr != "" {
 					wantErrs = []string{class.field + test.wantErr}
@@ -512,7 +512,7 @@ func TestANameOfARoleStandsForTheSameRights(t *testing.T) {
 		`{owners: [{kind: Group, name: devs, proxySettings: [{kind: Nodes, operations: [List]}]}]}`,
 		`{storageClasses: {}, owners: [{kind: User, name: x}, {kind: User, name: bob, proxySettings: [{kind: Nodes, operations: [List, List]}]}]}`,
 	} {
-		groups, _ := policy{}.tenantGroups(tenantSpec(t, spec), nil)
+		groups, _ := policy{}.tenantGroups(tenantSpec(t, spec), ownersIn(tenantSpec(t, spec)), nil)
 		if got := groups[len(groups)-1].name; got != "capsule:tenant:oil:3" {
 			t.Errorf("%s is compiled to %s", spec, got)
 		}

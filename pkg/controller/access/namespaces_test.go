@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	"tenancy.capsule.io/pkg/controller/owners"
 )
 
 const prod = "oil-prod"
@@ -24,7 +25,7 @@ const prod = "oil-prod"
 // reconcileNamespace reconciles the namespace oil-prod.
 func (c *fakeCluster) reconcileNamespace(tb testing.TB) (ctrl.Result, error) {
 	tb.Helper()
-	r := &namespaceReconciler{tenants: tenantFinder{c}, reader: c, bindings: c, writer: c}
+	r := &namespaceReconciler{tenants: tenantFinder{c}, owners: owners.New(c, "default"), reader: c, bindings: c, writer: c}
 	return r.Reconcile(tb.Context(), requestFor(prod))
 }
 

@@ -19,6 +19,7 @@ import (
 	"pgregory.net/rapid"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	"tenancy.capsule.io/pkg/tenant"
 )
 
 // held is one thing that a subject may do. The name is * for every object.
@@ -95,11 +96,15 @@ type world struct {
 	settings []capsulev1beta2.ProxySubject
 	objects  map[*kind][]metav1.ObjectMeta
 	policy   policy
+	// sources are what makes owners besides the Tenant.
+	sources tenant.Sources
 }
+
+func (w world) owners() []capsulev1beta2.CoreOwnerSpec { return tenant.Owners(w.tenant, w.sources) }
 
 // groups returns who is given what, and which names are selected.
 func (w world) groups() ([]group, [][]names) {
-	groups, _ := w.policy.tenantGroups(w.tenant, w.settings)
+	groups, _ := w.policy.tenantGroups(w.tenant, w.owners(), w.settings)
 	selected := make([][]names, len(groups))
 	for i, g := range groups {
 		for _, q := range g.requests {

@@ -20,6 +20,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	"tenancy.capsule.io/pkg/controller/owners"
 	"tenancy.capsule.io/pkg/tenant"
 )
 
@@ -35,7 +36,7 @@ func (c *fakeCluster) reconcilers() *reconcilers {
 	r := &reconcilers{clock: testingclock.NewFakePassiveClock(time.Unix(1000, 0)), events: events.NewFakeRecorder(100)}
 	r.tenantReconciler = &tenantReconciler{
 		compiler: compiler{reader: c, store: store{c}, interests: newInterests()},
-		reader:   c, policy: policy{writeOperations: true}, recorder: r.events, ages: newAges(r.clock),
+		reader:   c, owners: owners.New(c, "default"), policy: policy{writeOperations: true}, recorder: r.events, ages: newAges(r.clock),
 		report: func(t tenant.Ref, err error) {
 			r.reports = append(r.reports, fmt.Sprintf("%s %s: %v", t.Name, t.UID, err))
 		},

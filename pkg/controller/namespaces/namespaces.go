@@ -33,6 +33,7 @@ import (
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/objects"
+	"tenancy.capsule.io/pkg/controller/owners"
 	"tenancy.capsule.io/pkg/controller/report"
 	"tenancy.capsule.io/pkg/tenant"
 )
@@ -48,21 +49,24 @@ const rememberedTenants = 4096
 
 type reconciler struct {
 	objects.Applier
+	owners  *owners.Resolver
 	reports *report.Store
 	// wanted holds, by revision, the RoleBindings of Tenants; callers must not
 	// modify them.
 	wanted *lru.Cache
 }
 
-// revision is one state of the spec of a Tenant.
+// revision is one state of the spec of a Tenant, and of who else owns it.
 type revision struct {
 	uid        types.UID
 	generation int64
+	owners     string
 }
 
-func newReconciler(c client.Client, live client.Reader, reports *report.Store) *reconciler {
+func newReconciler(c client.Client, live client.Reader, owners *owners.Resolver, reports *report.Store) *reconciler {
 	return &reconciler{
 		Applier: objects.Applier{Client: c, Live: live},
+		owners:  owners,
 		reports: reports,
 		wanted:  lru.New(rememberedTenants),
 	}
@@ -91,7 +95,11 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		_, leftovers := changes(present, nil)
 		return reconcile.Result{}, r.prune(ctx, leftovers)
 	}
-	missing, leftovers := changes(present, r.wantedBy(t))
+	wanted, err := r.wantedBy(ctx, t)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	missing, leftovers := changes(present, wanted)
 	refused, failed := r.write(ctx, namespace.Name, missing)
 	failed = errors.Join(failed, r.prune(ctx, leftovers))
 	r.reports.ForgetNamespace(namespace.Name, tenant.RefOf(t))
@@ -133,17 +141,21 @@ func (r *reconciler) present(ctx context.Context, namespace string) (map[string]
 }
 
 // wantedBy returns the RoleBindings of a Tenant by name.
-func (r *reconciler) wantedBy(t *capsulev1beta2.Tenant) map[string]*rbacv1.RoleBinding {
-	key := revision{t.UID, t.Generation}
+func (r *reconciler) wantedBy(ctx context.Context, t *capsulev1beta2.Tenant) (map[string]*rbacv1.RoleBinding, error) {
+	owners, err := r.owners.Of(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	key := revision{t.UID, t.Generation, fmt.Sprintf("%q", owners)}
 	if known, ok := r.wanted.Get(key); ok {
-		return known.(map[string]*rbacv1.RoleBinding) //nolint:forcetypeassert // nothing else is put in
+		return known.(map[string]*rbacv1.RoleBinding), nil //nolint:forcetypeassert // nothing else is put in
 	}
 	wanted := map[string]*rbacv1.RoleBinding{}
-	for _, binding := range RoleBindings(t) {
+	for _, binding := range RoleBindings(t, owners) {
 		wanted[binding.Name] = &binding
 	}
 	r.wanted.Add(key, wanted)
-	return wanted
+	return wanted, nil
 }
 
 // write applies what is missing or not as it should be. One RoleBinding that fails
@@ -206,10 +218,14 @@ func (r *reconciler) wantedAs(ctx context.Context, binding client.Object) *rbacv
 	if err != nil || t == nil {
 		return nil
 	}
-	return r.wantedBy(t)[binding.GetName()]
+	wanted, err := r.wantedBy(ctx, t)
+	if err != nil {
+		return nil
+	}
+	return wanted[binding.GetName()]
 }
 
 // Add registers the controller.
-func Add(mgr ctrl.Manager, reports *report.Store) error {
-	return newReconciler(mgr.GetClient(), mgr.GetAPIReader(), reports).watch(mgr)
+func Add(mgr ctrl.Manager, owners *owners.Resolver, reports *report.Store) error {
+	return newReconciler(mgr.GetClient(), mgr.GetAPIReader(), owners, reports).watch(mgr)
 }

@@ -35,6 +35,7 @@ import (
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/objects"
+	"tenancy.capsule.io/pkg/controller/owners"
 	"tenancy.capsule.io/pkg/controller/report"
 	"tenancy.capsule.io/pkg/tenant"
 )
@@ -100,7 +101,7 @@ func newCluster(tb testing.TB, given ...client.Object) *cluster {
 				return underlying.Delete(ctx, object, options...)
 			},
 		}).Build()
-	c.reconciler = newReconciler(underlying, underlying, report.New())
+	c.reconciler = newReconciler(underlying, underlying, owners.New(underlying, "default"), report.New())
 	return c
 }
 
@@ -466,7 +467,7 @@ func TestConverges(t *testing.T) {
 				rt.Fatalf("the second time: %v, %q", err, c.writes)
 			}
 			want := map[string]rbacv1.RoleBinding{"mine": *in(ns, with(binding("edit", bob), func(b *rbacv1.RoleBinding) { b.Name = "mine" }))}
-			for _, b := range RoleBindings(t1) {
+			for _, b := range RoleBindings(t1, tenant.Owners(t1, tenant.Sources{})) {
 				want[b.Name] = *in(ns, b)
 			}
 			got := map[string]rbacv1.RoleBinding{}

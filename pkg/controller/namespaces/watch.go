@@ -25,6 +25,7 @@ import (
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/objects"
+	"tenancy.capsule.io/pkg/controller/owners"
 )
 
 const (
@@ -42,7 +43,7 @@ const (
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
 func (r *reconciler) watch(mgr ctrl.Manager) error {
-	return ctrl.NewControllerManagedBy(mgr).
+	b := ctrl.NewControllerManagedBy(mgr).
 		Named(Name).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
 		Watches(objects.Metadata(objects.NamespaceKind), &handler.EnqueueRequestForObject{},
@@ -51,8 +52,12 @@ func (r *reconciler) watch(mgr ctrl.Manager) error {
 			builder.WithPredicates(r.unsettled())).
 		Watches(&capsulev1beta2.Tenant{}, handler.EnqueueRequestsFromMapFunc(r.namespacesOf),
 			builder.WithPredicates(predicate.Funcs{UpdateFunc: r.wantsOther})).
-		Watches(&rbacv1.ClusterRole{}, r.failedNamespaces()).
-		Complete(r)
+		Watches(&rbacv1.ClusterRole{}, r.failedNamespaces())
+	return r.owners.Watch(b, func(ctx context.Context, q queue, c owners.Change) {
+		for _, request := range r.namespacesOf(ctx, c.Tenant) {
+			q.Add(request)
+		}
+	}).Complete(r)
 }
 
 // changedHands picks the updates of a namespace after which it may be another
@@ -94,7 +99,12 @@ func (r *reconciler) wantsOther(e event.UpdateEvent) bool {
 	if !ok1 || !ok2 || was.UID != is.UID {
 		return true
 	}
-	return was.Generation != is.Generation && !equality.Semantic.DeepEqual(r.wantedBy(was), r.wantedBy(is))
+	if was.Generation == is.Generation {
+		return false
+	}
+	before, err1 := r.wantedBy(context.Background(), was)
+	after, err2 := r.wantedBy(context.Background(), is)
+	return err1 != nil || err2 != nil || !equality.Semantic.DeepEqual(before, after)
 }
 
 // namespacesOf returns requests for the namespaces of a Tenant, which may be gone.
