@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/conversion"
 
 	"tenancy.capsule.io/pkg/admission/namespace"
+	"tenancy.capsule.io/pkg/admission/serviceaccounts"
 	"tenancy.capsule.io/pkg/admission/tenants"
 	"tenancy.capsule.io/pkg/controller/owners"
 )
@@ -26,6 +27,7 @@ const (
 	MutateTenantPath      = "/tenants/mutating"
 	ValidateTenantPath    = "/tenants/validating"
 	ValidateConfigPath    = "/config/validating"
+	ValidateAccountPath   = "/serviceaccounts/validating"
 	ConvertPath           = "/convert"
 )
 
@@ -66,6 +68,7 @@ func Register(mgr ctrl.Manager, o Options) error {
 		ValidateNamespacePath: namespace.NewValidating(config),
 		MutateTenantPath:      admission.HandlerFunc(tenants.Mutate),
 		ValidateTenantPath:    admission.HandlerFunc(tenants.Validate),
+		ValidateAccountPath:   serviceaccounts.NewHandler(mgr.GetAPIReader(), o.Owners),
 		ValidateConfigPath:    admission.HandlerFunc(tenants.ValidateConfiguration),
 	} {
 		server.Register(path, &webhook.Admission{Handler: handler})
