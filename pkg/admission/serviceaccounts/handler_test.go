@@ -61,8 +61,9 @@ func oil(allow *bool) *capsulev1beta2.Tenant {
 	}
 }
 
-func namespace(name, earlier string) *corev1.Namespace {
-	n := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{capsulev1beta2.TenantLabel: "oil"}}}
+// namespace returns the namespace oil-prod of the Tenant oil, or of an earlier one.
+func namespace(earlier string) *corev1.Namespace {
+	n := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "oil-prod", Labels: map[string]string{capsulev1beta2.TenantLabel: "oil"}}}
 	n.OwnerReferences = []metav1.OwnerReference{{APIVersion: "capsule.clastix.io/v1beta2", Kind: "Tenant", Name: "oil", UID: "oil-1"}}
 	if earlier != "" {
 		n.OwnerReferences[0].UID = types.UID(earlier)
@@ -117,7 +118,7 @@ func ask(t *testing.T, h *Handler, who string, groups []string, old, given *core
 func TestHandle(t *testing.T) {
 	const robot = "system:serviceaccount:oil-prod:robot"
 	its := []string{"system:serviceaccounts", "system:serviceaccounts:oil-prod"}
-	all := []client.Object{configuration(true), oil(nil), namespace("oil-prod", ""), tenantOwner("bob"), account("true")}
+	all := []client.Object{configuration(true), oil(nil), namespace(""), tenantOwner("bob"), account("true")}
 	for name, test := range map[string]struct {
 		cluster []client.Object
 		// cached is what the cache holds, where it is not the cluster.
@@ -141,20 +142,20 @@ func TestHandle(t *testing.T) {
 		"by one that is promoted":       {who: robot, groups: its, want: "that have this label themselves"},
 		"by one that is promoted, kept": {who: robot, groups: its, old: account("true"), want: "that have this label themselves"},
 		"not allowed": {
-			cluster: []client.Object{configuration(false), oil(nil), namespace("oil-prod", "")}, who: "alice", want: "spec.allowServiceAccountPromotion",
+			cluster: []client.Object{configuration(false), oil(nil), namespace("")}, who: "alice", want: "spec.allowServiceAccountPromotion",
 		},
 		"not allowed without a configuration": {
-			cluster: []client.Object{oil(nil), namespace("oil-prod", "")}, who: "alice", want: "spec.allowServiceAccountPromotion",
+			cluster: []client.Object{oil(nil), namespace("")}, who: "alice", want: "spec.allowServiceAccountPromotion",
 		},
 		"not allowed by the Tenant": {
-			cluster: []client.Object{configuration(true), oil(new(false)), namespace("oil-prod", "")}, who: "alice", want: "spec.permissions.allowOwnerPromotion",
+			cluster: []client.Object{configuration(true), oil(new(false)), namespace("")}, who: "alice", want: "spec.permissions.allowOwnerPromotion",
 		},
 		"in nobody's namespace": {
-			cluster: []client.Object{configuration(true), oil(nil), namespace("oil-prod", "oil-0")}, who: "alice", want: "belongs to none",
+			cluster: []client.Object{configuration(true), oil(nil), namespace("oil-0")}, who: "alice", want: "belongs to none",
 		},
 		"in no namespace": {cluster: []client.Object{configuration(true), oil(nil)}, who: "alice", want: "belongs to none"},
 		"by an owner that the cache knows still": {
-			cluster: []client.Object{configuration(true), oil(nil), namespace("oil-prod", ""), tenantOwner("frank")}, cached: all, who: "bob", want: "only the owners",
+			cluster: []client.Object{configuration(true), oil(nil), namespace(""), tenantOwner("frank")}, cached: all, who: "bob", want: "only the owners",
 		},
 		"by an owner that the cache does not know yet": {cached: []client.Object{configuration(false)}, who: "alice"},
 	} {
@@ -182,7 +183,7 @@ func TestHandle(t *testing.T) {
 
 // TestHandleFailsClosed has every read fail in turn.
 func TestHandleFailsClosed(t *testing.T) {
-	objects := []client.Object{configuration(true), oil(nil), namespace("oil-prod", ""), tenantOwner("bob")}
+	objects := []client.Object{configuration(true), oil(nil), namespace(""), tenantOwner("bob")}
 	for fail := range 20 {
 		reads, failed := 0, false
 		count := func() error {

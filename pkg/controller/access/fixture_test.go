@@ -276,6 +276,13 @@ func ownersIn(t *capsulev1beta2.Tenant) []capsulev1beta2.CoreOwnerSpec {
 	return tenant.Owners(t, tenant.Sources{})
 }
 
+// ownerOfOil returns a TenantOwner of oil, for a user of its name.
+func ownerOfOil(name string) *capsulev1beta2.TenantOwner {
+	o := &capsulev1beta2.TenantOwner{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{capsulev1beta2.ManagedTenantLabel: "oil"}}}
+	o.Spec.UserSpec = capsulev1beta2.UserSpec{Kind: capsulev1beta2.UserOwner, Name: name}
+	return o
+}
+
 // proxySubjects returns the subjects of a ProxySetting.
 func proxySubjects(tb testing.TB, subjects string) []capsulev1beta2.ProxySubject {
 	tb.Helper()

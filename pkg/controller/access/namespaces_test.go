@@ -85,6 +85,13 @@ func TestOwnersGetTheirNamespaces(t *testing.T) {
 			given: []client.Object{many, owned(prod, many)}, writes: []string{create},
 			want: readers("Group devs", "ServiceAccount ci:robot", "User alice", "User bob"),
 		},
+		"owners by a TenantOwner and by the configuration": {
+			given: []client.Object{oil, owned(prod, oil), ownerOfOil("bob"), &capsulev1beta2.CapsuleConfiguration{
+				ObjectMeta: metav1.ObjectMeta{Name: "default"},
+				Spec:       capsulev1beta2.CapsuleConfigurationSpec{Administrators: []capsulev1beta2.UserSpec{{Kind: "Group", Name: "ops"}}},
+			}},
+			want: readers("Group ops", "User alice", "User bob"), writes: []string{create},
+		},
 		"what is right stays": {
 			given: []client.Object{oil, owned(prod, oil), reader(oil, "alice")}, want: readers("User alice"),
 		},

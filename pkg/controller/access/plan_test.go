@@ -187,6 +187,13 @@ func drawWorld(t *rapid.T) world {
 	oil.Spec.StorageClasses = drawAllowed.Draw(t, "storage")
 	oil.Spec.PriorityClasses = drawAllowed.Draw(t, "priority")
 	w := world{tenant: oil, objects: map[*kind][]metav1.ObjectMeta{}, policy: policy{writeOperations: rapid.Bool().Draw(t, "write")}}
+	for range rapid.IntRange(0, 2).Draw(t, "TenantOwners") {
+		o := &capsulev1beta2.TenantOwner{}
+		o.Labels = map[string]string{capsulev1beta2.ManagedTenantLabel: rapid.SampledFrom([]string{"oil", "gas"}).Draw(t, "of")}
+		o.Spec.UserSpec = drawSubject.Draw(t, "TenantOwner")
+		w.sources.TenantOwners = append(w.sources.TenantOwners, o)
+	}
+	w.sources.Config = &capsulev1beta2.CapsuleConfigurationSpec{Administrators: rapid.SliceOfN(drawSubject, 0, 2).Draw(t, "administrators")}
 	for range rapid.IntRange(0, 2).Draw(t, "proxysettings") {
 		s := capsulev1beta2.ProxySubject{ProxySettings: drawSettings.Draw(t, "settings")}
 		s.UserSpec = drawSubject.Draw(t, "subject")

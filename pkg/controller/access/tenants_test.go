@@ -109,6 +109,41 @@ func TestTenantsAreReconciled(t *testing.T) {
 	}
 }
 
+func TestOtherOwnersAreReconciled(t *testing.T) {
+	c := newCluster(t, goldOwners(t, "alice"), node("a", "tier=gold"), ownerOfOil("bob"))
+	c.reconcilers().reconcile(t, "oil")
+	want := mixed(nodesFor("a", "User alice"), bound("capsule:tenant:oil:1", []string{getOil}, "User bob"))
+	if diff := cmp.Diff(want, c.compiled(t)); diff != "" {
+		t.Errorf("compiled (-want +got):\n%s", diff)
+	}
+}
+
+// TestChangesOfOwners holds that whoever is no owner any more is asked for ahead of
+// everything else.
+func TestChangesOfOwners(t *testing.T) {
+	oil := goldOwners(t, "alice")
+	bob := []capsulev1beta2.CoreOwnerSpec{{UserSpec: capsulev1beta2.UserSpec{Kind: "User", Name: "bob"}}}
+	finder, q := tenantFinder{newCluster(t, oil, owned("oil-a", oil), owned("oil-b", oil))}, &recorder{}
+	for name, test := range map[string]struct {
+		given                  owners.Change
+		wantTenant, wantOthers []string
+	}{
+		"a gain": {owners.Change{Tenant: oil, After: bob}, []string{"oil after 100ms"}, []string{"oil-a", "oil-b"}},
+		"a loss": {owners.Change{Tenant: oil, Before: bob}, []string{"oil with priority 100"}, []string{"oil-a with priority 100", "oil-b with priority 100"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ownersChanged(t.Context(), q, test.given)
+			if diff := cmp.Diff(test.wantTenant, q.added()); diff != "" {
+				t.Errorf("Tenants asked for (-want +got):\n%s", diff)
+			}
+			finder.ownersChanged(t.Context(), q, test.given)
+			if diff := cmp.Diff(test.wantOthers, q.added()); diff != "" {
+				t.Errorf("namespaces asked for (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestWhatCannotBeUnderstoodIsTold(t *testing.T) {
 	oil := tenantSpec(t, `{nodeSelector: {tier: "no value"}, storageClasses: {allowedRegex: "(", allowed: [a]}, runtimeClasses: {allowedRegex: "("}, owners: [
 		{kind: User, name: alice, proxySettings: [{kind: Nodes, operations: [List]}, {kind: StorageClasses, operations: [List]}]}]}`)

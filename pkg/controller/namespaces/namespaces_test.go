@@ -481,6 +481,35 @@ func TestConverges(t *testing.T) {
 	})
 }
 
+// TestOtherOwners holds that RoleBindings follow what makes owners, although the Tenant
+// stays as it is.
+func TestOtherOwners(t *testing.T) {
+	bobs := tenantOwner("b", owner(capsulev1beta2.UserOwner, "bob", "view").CoreOwnerSpec)
+	c := newCluster(t, oil([]capsulev1beta2.OwnerSpec{owner(capsulev1beta2.UserOwner, "alice", "admin")}), namespaceOf(ns, "oil", "oil-1"), bobs)
+	holds := func(want ...rbacv1.RoleBinding) {
+		t.Helper()
+		if err := c.reconcile(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var names, got []string
+		for i := range want {
+			names = append(names, want[i].Name)
+		}
+		for _, b := range c.bindings(t.Context(), t) {
+			got = append(got, b.Name)
+		}
+		if diff := cmp.Diff(slices.Sorted(slices.Values(names)), got); diff != "" {
+			t.Errorf("RoleBindings (-want +got):\n%s", diff)
+		}
+	}
+	holds(binding("admin", alice), binding("view", bob))
+	if err := c.Delete(t.Context(), bobs); err != nil {
+		t.Fatal(err)
+	}
+	c.owners = owners.New(c.Client, "default")
+	holds(binding("admin", alice))
+}
+
 func TestUnsettled(t *testing.T) {
 	right := in(ns, binding("admin", alice))
 	c := newCluster(t, oil([]capsulev1beta2.OwnerSpec{owner(capsulev1beta2.UserOwner, "alice", "admin")}), namespaceOf(ns, "oil", "oil-1"),

@@ -227,7 +227,9 @@ func (r *Resolver) promoted(ctx context.Context, userName string) ([]tenant.Prom
 }
 
 // Confirm leaves of what is about a user the TenantOwners that are so in live, which
-// is the API server: a cache may have been left behind. The error is that of live.
+// is the API server: a cache may have been left behind. Service accounts are believed:
+// to get any of them would take a right that nothing else needs. The error is that of
+// live.
 func (r *Resolver) Confirm(ctx context.Context, live client.Reader, s tenant.Sources, info user.Info) (tenant.Sources, error) {
 	confirmed := tenant.Sources{Config: s.Config, Promoted: s.Promoted}
 	for _, owner := range s.TenantOwners {
