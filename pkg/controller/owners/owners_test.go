@@ -14,12 +14,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -227,6 +230,44 @@ func TestAboutAndOwned(t *testing.T) {
 		if promoted, err := New(c, "default").Promoted(t.Context()); err != nil || len(promoted) > 0 {
 			t.Errorf("%s: want nobody, got %v, %v", name, promoted, err)
 		}
+	}
+}
+
+// manager is a manager as far as it is asked for a Resolver.
+type manager struct {
+	ctrl.Manager
+
+	mapper meta.RESTMapper
+}
+
+func (manager) GetClient() client.Client         { return nil }
+func (m manager) GetRESTMapper() meta.RESTMapper { return m.mapper }
+
+// unreachable is the mapper of an API server that cannot be asked.
+type unreachable struct{ meta.RESTMapper }
+
+func (unreachable) RESTMapping(schema.GroupKind, ...string) (*meta.RESTMapping, error) {
+	return nil, errors.New("boom")
+}
+
+func TestForManager(t *testing.T) {
+	with := meta.NewDefaultRESTMapper(nil)
+	with.Add(Kind, meta.RESTScopeRoot)
+	for name, test := range map[string]struct {
+		mapper meta.RESTMapper
+		want   bool
+		failed bool
+	}{
+		"with TenantOwners":    {with, true, false},
+		"without TenantOwners": {meta.NewDefaultRESTMapper(nil), false, false},
+		"unreachable":          {unreachable{}, false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := ForManager(t.Context(), manager{mapper: test.mapper}, "default")
+			if (err != nil) != test.failed || err == nil && r.HasTenantOwners() != test.want {
+				t.Errorf("want %v, failed %v; got %v", test.want, test.failed, err)
+			}
+		})
 	}
 }
 
