@@ -6,6 +6,7 @@
 //	/namespaces/mutating, /namespaces/validating    which Tenant a namespace belongs to: package namespace
 //	/tenants/mutating, /tenants/validating          Tenants that can be understood: package tenants
 //	/config/validating                              CapsuleConfigurations, likewise
+//	/serviceaccounts/validating                     who makes service accounts owners: package serviceaccounts
 //	/convert                                        Tenants between their versions
 //
 // Every replica serves them, the leader or not. Which requests the API server sends

@@ -67,7 +67,7 @@ func TestManifestsNameWhatIsServed(t *testing.T) {
 		}
 	}
 	slices.Sort(paths)
-	want := []string{ValidateConfigPath, MutateNamespacePath, ValidateNamespacePath, MutateTenantPath, ValidateTenantPath}
+	want := []string{ValidateConfigPath, MutateNamespacePath, ValidateNamespacePath, ValidateAccountPath, MutateTenantPath, ValidateTenantPath}
 	if diff := cmp.Diff(want, paths); diff != "" {
 		t.Errorf("unexpected paths (-want +got):\n%s", diff)
 	}
@@ -159,6 +159,34 @@ func TestWhichRequestsAreSent(t *testing.T) {
 			}
 		})
 	}
+	t.Run("who keeps a label of a service account is asked about", func(t *testing.T) {
+		// What the object is does not matter to these conditions either.
+		promoted := func(value string) *corev1.Namespace {
+			return namespace("x", func(n *corev1.Namespace) { n.Labels = map[string]string{capsulev1beta2.OwnerPromotionLabel: value} })
+		}
+		for name, test := range map[string]struct {
+			who        user.Info
+			old, given *corev1.Namespace
+			want       bool
+		}{
+			"made with it":           {alice, nil, promoted("true"), true},
+			"kept":                   {root, promoted("true"), promoted("true"), true},
+			"set to something else":  {alice, promoted("true"), promoted("false"), false},
+			"taken off":              {alice, promoted("true"), namespace("x"), false},
+			"by system:masters":      {masters, nil, promoted("true"), false},
+			"by the control plane":   {collector, promoted("true"), promoted("true"), false},
+			"by the token generator": {manager, promoted("true"), promoted("true"), false},
+		} {
+			operation := admission.Update
+			if test.old == nil {
+				operation = admission.Create
+			}
+			hook := hooks["serviceaccounts.validating.tenancy.capsule.io"]
+			if got := matches(t, compiler, hook, test.who, operation, "", test.old, test.given); got != test.want {
+				t.Errorf("%s: want it to be asked about: %v", name, test.want)
+			}
+		}
+	})
 	t.Run("the controller alone writes Tenants and configurations unasked", func(t *testing.T) {
 		// What the object is does not matter to these conditions.
 		for who, want := range map[user.Info][]string{

@@ -16,7 +16,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/conversion"
 
 	"tenancy.capsule.io/pkg/admission/namespace"
+	"tenancy.capsule.io/pkg/admission/serviceaccounts"
 	"tenancy.capsule.io/pkg/admission/tenants"
+	"tenancy.capsule.io/pkg/controller/owners"
 )
 
 // The paths that the webhooks are served under.
@@ -26,6 +28,7 @@ const (
 	MutateTenantPath      = "/tenants/mutating"
 	ValidateTenantPath    = "/tenants/validating"
 	ValidateConfigPath    = "/config/validating"
+	ValidateAccountPath   = "/serviceaccounts/validating"
 	ConvertPath           = "/convert"
 )
 
@@ -34,8 +37,8 @@ const reporter = "tenancy-webhook"
 
 // Options say how the webhooks decide.
 type Options struct {
-	// ConfigurationName is the name of the CapsuleConfiguration that is in effect.
-	ConfigurationName string
+	// Owners finds out who owns Tenants, from the manager's cache.
+	Owners *owners.Resolver
 	// Users are the user names of the controller itself, on every replica.
 	Users []string
 	// Clock tells the time; nil is the real one.
@@ -53,12 +56,12 @@ func Register(mgr ctrl.Manager, o Options) error {
 		return fmt.Errorf("add the watch of namespaces: %w", err)
 	}
 	config := namespace.Config{
-		Cached:            mgr.GetClient(),
-		Live:              mgr.GetAPIReader(),
-		Places:            namespace.NewPlaces(mgr.GetAPIReader(), mgr.GetClient().Status(), arrivals, o.Clock),
-		Events:            mgr.GetEventRecorder(reporter),
-		ConfigurationName: o.ConfigurationName,
-		Users:             o.Users,
+		Cached: mgr.GetClient(),
+		Live:   mgr.GetAPIReader(),
+		Places: namespace.NewPlaces(mgr.GetAPIReader(), mgr.GetClient().Status(), arrivals, o.Clock),
+		Events: mgr.GetEventRecorder(reporter),
+		Owners: o.Owners,
+		Users:  o.Users,
 	}
 	server := mgr.GetWebhookServer()
 	for path, handler := range map[string]admission.Handler{
@@ -66,6 +69,7 @@ func Register(mgr ctrl.Manager, o Options) error {
 		ValidateNamespacePath: namespace.NewValidating(config),
 		MutateTenantPath:      admission.HandlerFunc(tenants.Mutate),
 		ValidateTenantPath:    admission.HandlerFunc(tenants.Validate),
+		ValidateAccountPath:   serviceaccounts.NewHandler(mgr.GetAPIReader(), o.Owners),
 		ValidateConfigPath:    admission.HandlerFunc(tenants.ValidateConfiguration),
 	} {
 		server.Register(path, &webhook.Admission{Handler: handler})

@@ -23,6 +23,7 @@ import (
 
 	capsulev1beta1 "tenancy.capsule.io/apis/capsule/v1beta1"
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	"tenancy.capsule.io/pkg/controller/owners"
 )
 
 // TestRegister asks what is served, as far as it needs no cluster.
@@ -44,7 +45,7 @@ func TestRegister(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Register(mgr, Options{ConfigurationName: capsulev1beta2.DefaultConfigurationName}); err != nil {
+	if err := Register(mgr, Options{Owners: owners.New(mgr.GetClient(), capsulev1beta2.DefaultConfigurationName)}); err != nil {
 		t.Fatal(err)
 	}
 
@@ -86,6 +87,7 @@ func TestRegister(t *testing.T) {
 		"a Tenant, mutating":       {MutateTenantPath, "Tenant", tenant("v1beta2", `{}`), http.StatusOK},
 		"a Tenant, validating":     {ValidateTenantPath, "Tenant", tenant("v1beta2", `{"storageClasses":{"allowedRegex":"("}}`), http.StatusUnprocessableEntity},
 		"a configuration":          {ValidateConfigPath, "CapsuleConfiguration", tenant("v1beta2", `{"protectedNamespaceRegex":"("}`), http.StatusUnprocessableEntity},
+		"no service account":       {ValidateAccountPath, "Tenant", tenant("v1beta2", `{}`), http.StatusBadRequest},
 		"no namespace, mutating":   {MutateNamespacePath, "Tenant", tenant("v1beta2", `{}`), http.StatusBadRequest},
 		"no namespace, validating": {ValidateNamespacePath, "Tenant", tenant("v1beta2", `{}`), http.StatusBadRequest},
 	}

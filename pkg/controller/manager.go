@@ -30,6 +30,7 @@ import (
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/certificates"
 	"tenancy.capsule.io/pkg/controller/objects"
+	"tenancy.capsule.io/pkg/controller/owners"
 )
 
 // Manager is a controller. It is used once.
@@ -67,18 +68,22 @@ func New(ctx context.Context, c Config) (*Manager, error) {
 			return nil, fmt.Errorf("add certificates: %w", err)
 		}
 	}
+	resolver, err := owners.ForManager(ctx, mgr, c.ConfigurationName)
+	if err != nil {
+		return nil, err
+	}
 	reports := newReports()
 	for _, r := range reconcilers() {
 		if !slices.Contains(c.Controllers, r.name) {
 			continue
 		}
-		if err := r.add(mgr, c, reports); err != nil {
+		if err := r.add(mgr, c, resolver, reports); err != nil {
 			return nil, fmt.Errorf("add controller %s: %w", r.name, err)
 		}
 	}
 	if c.Webhooks != nil {
 		m.shutdownDelay = c.ShutdownDelay
-		if err := addWebhooks(ctx, mgr, c); err != nil {
+		if err := addWebhooks(ctx, mgr, resolver); err != nil {
 			return nil, fmt.Errorf("add webhooks: %w", err)
 		}
 	}

@@ -14,7 +14,6 @@ import (
 	authenticationclient "k8s.io/client-go/kubernetes/typed/authentication/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/admission"
@@ -22,9 +21,11 @@ import (
 	"tenancy.capsule.io/pkg/controller/configuration"
 	"tenancy.capsule.io/pkg/controller/lifecycle"
 	"tenancy.capsule.io/pkg/controller/namespaces"
+	"tenancy.capsule.io/pkg/controller/owners"
 	"tenancy.capsule.io/pkg/controller/provisioner"
 	"tenancy.capsule.io/pkg/controller/quotas"
 	"tenancy.capsule.io/pkg/controller/report"
+	"tenancy.capsule.io/pkg/controller/tenantowners"
 	"tenancy.capsule.io/pkg/controller/tenants"
 	"tenancy.capsule.io/pkg/controller/volumes"
 	"tenancy.capsule.io/pkg/tenant"
@@ -33,7 +34,7 @@ import (
 // reconciler is one that Config.Controllers names.
 type reconciler struct {
 	name string
-	add  func(mgr ctrl.Manager, c Config, r reports) error
+	add  func(mgr ctrl.Manager, c Config, o *owners.Resolver, r reports) error
 }
 
 // reports are by whom they are read: a Store feeds one controller.
@@ -49,32 +50,45 @@ func newReports() reports { return reports{ofTenants: report.New(), ofConfigurat
 // reconcilers are all that there are.
 func reconcilers() []reconciler {
 	return []reconciler{
-		{Access, func(mgr ctrl.Manager, c Config, r reports) error {
+		{Access, func(mgr ctrl.Manager, c Config, o *owners.Resolver, r reports) error {
 			return access.Add(mgr, access.Options{
+				Owners:          o,
 				WriteOperations: c.CompileWriteOperations,
 				Events:          !slices.Contains(c.Controllers, tenants.Name),
 				Report:          func(ref tenant.Ref, err error) { r.ofTenants.Set(ref, access.Name, "", err) },
 			})
 		}},
-		{configuration.Name, func(mgr ctrl.Manager, c Config, r reports) error {
-			return configuration.Add(mgr, r.ofConfiguration, c.ConfigurationName)
+		{configuration.Name, func(mgr ctrl.Manager, c Config, o *owners.Resolver, r reports) error {
+			return configuration.Add(mgr, o, r.ofConfiguration, c.ConfigurationName)
 		}},
-		{lifecycle.Name, func(mgr ctrl.Manager, _ Config, r reports) error { return lifecycle.Add(mgr, r.ofTenants) }},
-		{namespaces.Name, func(mgr ctrl.Manager, _ Config, r reports) error { return namespaces.Add(mgr, r.ofTenants) }},
-		{provisioner.Name, func(mgr ctrl.Manager, c Config, r reports) error {
-			return provisioner.Add(mgr, r.ofConfiguration, c.ConfigurationName)
+		{lifecycle.Name, func(mgr ctrl.Manager, _ Config, _ *owners.Resolver, r reports) error {
+			return lifecycle.Add(mgr, r.ofTenants)
 		}},
-		{quotas.Name, func(mgr ctrl.Manager, _ Config, r reports) error { return quotas.Add(mgr, r.ofTenants) }},
-		{tenants.Name, func(mgr ctrl.Manager, _ Config, r reports) error { return tenants.Add(mgr, r.ofTenants) }},
-		{volumes.Name, func(mgr ctrl.Manager, _ Config, _ reports) error { return volumes.Add(mgr) }},
+		{namespaces.Name, func(mgr ctrl.Manager, _ Config, o *owners.Resolver, r reports) error {
+			return namespaces.Add(mgr, o, r.ofTenants)
+		}},
+		{provisioner.Name, func(mgr ctrl.Manager, c Config, o *owners.Resolver, r reports) error {
+			return provisioner.Add(mgr, o, r.ofConfiguration, c.ConfigurationName)
+		}},
+		{quotas.Name, func(mgr ctrl.Manager, _ Config, _ *owners.Resolver, r reports) error {
+			return quotas.Add(mgr, r.ofTenants)
+		}},
+		{tenantowners.Name, func(mgr ctrl.Manager, _ Config, o *owners.Resolver, _ reports) error {
+			return tenantowners.Add(mgr, o)
+		}},
+		{tenants.Name, func(mgr ctrl.Manager, _ Config, o *owners.Resolver, r reports) error {
+			return tenants.Add(mgr, o, r.ofTenants)
+		}},
+		{volumes.Name, func(mgr ctrl.Manager, _ Config, _ *owners.Resolver, _ reports) error { return volumes.Add(mgr) }},
 	}
 }
 
-// addWebhooks has every replica judge namespaces and Tenants, and convert Tenants.
-func addWebhooks(ctx context.Context, mgr ctrl.Manager, c Config) error {
+// addWebhooks has every replica judge namespaces, Tenants and promotions, and convert
+// Tenants.
+func addWebhooks(ctx context.Context, mgr ctrl.Manager, o *owners.Resolver) error {
 	// A replica that does not lead reconciles nothing: its cache would begin to read
 	// these when the first request asks for them.
-	for _, object := range []client.Object{&capsulev1beta2.Tenant{}, &capsulev1beta2.CapsuleConfiguration{}} {
+	for _, object := range append(o.Cached(), &capsulev1beta2.Tenant{}) {
 		if _, err := mgr.GetCache().GetInformer(ctx, object, cache.BlockUntilSynced(false)); err != nil {
 			return fmt.Errorf("add cache: %w", err)
 		}
@@ -83,7 +97,7 @@ func addWebhooks(ctx context.Context, mgr ctrl.Manager, c Config) error {
 	if err != nil {
 		return err
 	}
-	return admission.Register(mgr, admission.Options{ConfigurationName: c.ConfigurationName, Users: []string{user}})
+	return admission.Register(mgr, admission.Options{Owners: o, Users: []string{user}})
 }
 
 // whoAmI returns the user name under which the API server knows the controller, on

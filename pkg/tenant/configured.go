@@ -9,6 +9,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 )
@@ -21,9 +22,10 @@ func DefaultConfigurationSpec() capsulev1beta2.CapsuleConfigurationSpec {
 	return spec
 }
 
-// Users returns the capsule users that a configuration names, in its new and in its
-// old fields, each once and in order of kind and name.
-func Users(spec *capsulev1beta2.CapsuleConfigurationSpec) []capsulev1beta2.UserSpec {
+// Users returns the capsule users: those that a configuration names, in its new and in
+// its old fields, and the TenantOwners that count among them, each once and in order
+// of kind and name.
+func Users(spec *capsulev1beta2.CapsuleConfigurationSpec, owners ...*capsulev1beta2.TenantOwner) []capsulev1beta2.UserSpec {
 	users := slices.Clone(spec.Users)
 	for _, name := range spec.UserNames {
 		users = append(users, userNamed(name))
@@ -31,8 +33,20 @@ func Users(spec *capsulev1beta2.CapsuleConfigurationSpec) []capsulev1beta2.UserS
 	for _, name := range spec.UserGroups {
 		users = append(users, capsulev1beta2.UserSpec{Kind: capsulev1beta2.GroupOwner, Name: name})
 	}
+	for _, owner := range owners {
+		if IsAggregated(owner) {
+			users = append(users, owner.Spec.UserSpec)
+		}
+	}
 	slices.SortFunc(users, CompareUsers)
 	return slices.Compact(users)
+}
+
+// IsAggregated reports whether a TenantOwner counts among the capsule users, and can
+// be understood.
+func IsAggregated(owner *capsulev1beta2.TenantOwner) bool {
+	_, err := Subject(owner.Spec.UserSpec)
+	return err == nil && ptr.Deref(owner.Spec.Aggregate, true)
 }
 
 // CompareUsers orders users by kind and name.

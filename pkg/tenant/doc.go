@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package tenant holds the facts about Tenants that the reconcilers and the
-// webhooks share: which namespace is whose, who a subject is, which objects a
-// list of allowed classes means, and how managed objects are named.
+// webhooks share: which namespace is whose, who a subject is, who owns a Tenant,
+// which objects a list of allowed classes means, and how managed objects are named.
 //
 // Invariants:
 //   - A namespace is a tenant's by its own label and ownerReference, which have

@@ -57,11 +57,13 @@ func DefaultConfiguration() *capsulev1beta2.CapsuleConfigurationSpec {
 }
 
 // Classify returns what an authenticated user is to the tenants. No configuration
-// counts as the default one. The names of the controller's own users are given as
-// controllers. Whether a namespace, that of a service account, is a tenant's,
-// inTenant says; it is asked only where it matters.
+// counts as the default one. Of the TenantOwners, those about the user suffice. The
+// names of the controller's own users are given as controllers. Whether a namespace,
+// that of a service account, is a tenant's, inTenant says; it is asked only where it
+// matters.
 func Classify(
 	config *capsulev1beta2.CapsuleConfigurationSpec,
+	owners []*capsulev1beta2.TenantOwner,
 	info user.Info,
 	controllers []string,
 	inTenant func(namespace string) (bool, error),
@@ -81,7 +83,7 @@ func Classify(
 		return Administrator, nil
 	case slices.Contains(groups, kubeSystemServiceAccounts):
 		return Unknown, nil
-	case isCapsuleUser(config, info):
+	case isCapsuleUser(config, owners, info):
 		return CapsuleUser, nil
 	}
 	// A service account that lives in a tenant is a user of it, listed or not.
@@ -96,11 +98,14 @@ func Classify(
 	return CapsuleUser, nil
 }
 
-// isCapsuleUser reports whether the configuration lists the user. Its present spec
-// is asked, not its status, which lags.
-func isCapsuleUser(config *capsulev1beta2.CapsuleConfigurationSpec, info user.Info) bool {
+// isCapsuleUser reports whether the configuration, or a TenantOwner, lists the user.
+// Present specs are asked, not the status of the configuration, which lags.
+func isCapsuleUser(config *capsulev1beta2.CapsuleConfigurationSpec, owners []*capsulev1beta2.TenantOwner, info user.Info) bool {
 	return isAny(config.Users, info) ||
 		intersect(info.GetGroups(), config.UserGroups) ||
+		slices.ContainsFunc(owners, func(owner *capsulev1beta2.TenantOwner) bool {
+			return IsAggregated(owner) && Is(owner.Spec.UserSpec, info)
+		}) ||
 		slices.ContainsFunc(config.UserNames, func(name string) bool { return Is(userNamed(name), info) })
 }
 

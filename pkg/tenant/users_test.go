@@ -33,6 +33,11 @@ func TestClassify(t *testing.T) {
 	u := func(kind capsulev1beta2.OwnerKind, name string) capsulev1beta2.UserSpec {
 		return capsulev1beta2.UserSpec{Kind: kind, Name: name}
 	}
+	owner := func(name string, aggregate *bool) *capsulev1beta2.TenantOwner {
+		return &capsulev1beta2.TenantOwner{Spec: capsulev1beta2.TenantOwnerSpec{
+			CoreOwnerSpec: capsulev1beta2.CoreOwnerSpec{UserSpec: u(capsulev1beta2.UserOwner, name)}, Aggregate: aggregate,
+		}}
+	}
 	admins := &capsulev1beta2.CapsuleConfigurationSpec{
 		Users: []capsulev1beta2.UserSpec{u(capsulev1beta2.GroupOwner, "devs")},
 		Administrators: []capsulev1beta2.UserSpec{
@@ -44,6 +49,7 @@ func TestClassify(t *testing.T) {
 	}
 	tests := map[string]struct {
 		config *capsulev1beta2.CapsuleConfigurationSpec
+		owners []*capsulev1beta2.TenantOwner
 		info   user.Info
 		want   tenant.Requester
 	}{
@@ -63,6 +69,21 @@ func TestClassify(t *testing.T) {
 		"kube-system, though listed": {
 			config: users(u(capsulev1beta2.ServiceAccountOwner, "system:serviceaccount:kube-system:gc")),
 			info:   account("kube-system", "gc"), want: tenant.Unknown,
+		},
+		"user by a TenantOwner": {
+			config: users(), owners: []*capsulev1beta2.TenantOwner{owner("bob", new(true))}, info: person("bob"), want: tenant.CapsuleUser,
+		},
+		"user by a TenantOwner that says nothing": {
+			config: users(), owners: []*capsulev1beta2.TenantOwner{owner("bob", nil)}, info: person("bob"), want: tenant.CapsuleUser,
+		},
+		"no user by a TenantOwner": {
+			config: users(), owners: []*capsulev1beta2.TenantOwner{owner("bob", new(false))}, info: person("bob"), want: tenant.Unknown,
+		},
+		"no user by the TenantOwner of another": {
+			config: users(), owners: []*capsulev1beta2.TenantOwner{owner("bob", nil)}, info: person("alice"), want: tenant.Unknown,
+		},
+		"ignored group of a TenantOwner": {
+			config: admins, owners: []*capsulev1beta2.TenantOwner{owner("bob", nil)}, info: person("bob", "robots"), want: tenant.Unknown,
 		},
 		"user by group": {config: admins, info: person("bob", "devs"), want: tenant.CapsuleUser},
 		"user by group in the old form": {
@@ -100,7 +121,7 @@ func TestClassify(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			inTenant := func(namespace string) (bool, error) { return namespace == "oil-prod", nil }
-			got, err := tenant.Classify(test.config, test.info, []string{self}, inTenant)
+			got, err := tenant.Classify(test.config, test.owners, test.info, []string{self}, inTenant)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -113,7 +134,7 @@ func TestClassify(t *testing.T) {
 
 func TestClassifyFailsWithTheLookup(t *testing.T) {
 	failure := errors.New("no answer")
-	_, err := tenant.Classify(nil, serviceaccount.UserInfo("oil-prod", "robot", ""), nil,
+	_, err := tenant.Classify(nil, nil, serviceaccount.UserInfo("oil-prod", "robot", ""), nil,
 		func(string) (bool, error) { return false, failure })
 	if !errors.Is(err, failure) {
 		t.Errorf("got error %v, want %v", err, failure)

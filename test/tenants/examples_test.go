@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -402,7 +403,10 @@ func TestExamplePersistentVolumes(t *testing.T) {
 		apply(t, admin, "persistentvolumes.yaml")
 		// The two volumes belong to a class that no provisioner has, and are bound
 		// to whoever asks for them.
-		awaitTable(t, alice, table(admin.Output(t, "get", "pv", "data-01")), "get", "persistentvolumes", "data-01")
+		// Their phase changes once they are made.
+		await(t, "difference of what alice sees", "", func(context.Context) (string, error) {
+			return cmp.Diff(table(admin.Output(t, "get", "pv", "data-01")), table(alice.Output(t, "get", "persistentvolumes", "data-01"))), nil
+		})
 		awaitNames(t, alice, "tenantpersistentvolumes", "data-01")
 		awaitCan(t, alice, "get", "persistentvolumes/data-01")
 		requireRefused(t, alice, forbidden, "get", "persistentvolumes")

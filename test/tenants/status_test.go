@@ -314,6 +314,7 @@ func TestConfigurationOfUsers(t *testing.T) {
 	require.NoError(t, ann.Create(t.Context(), newNamespace("named-1")))
 	awaitBindings(t, "named-1",
 		"ClusterRole admin: User /named-ann", "ClusterRole admin: User /named-ben",
+		"ClusterRole capsule-namespace-deleter: Group /named-bosses",
 		"ClusterRole capsule-namespace-deleter: User /named-ann", "ClusterRole capsule-namespace-deleter: User /named-ben")
 	// An owner who is no user of tenants cannot create namespaces.
 	ben := clientOf(t, system.Config(t, "named-ben"))
@@ -358,7 +359,8 @@ func TestConfigurationOfUsers(t *testing.T) {
 	belongs("named-3", "named-other")
 	awaitView(t, "named-ann", "named-1")
 	awaitView(t, "named-carol", "named-3")
-	awaitBindings(t, "named-3", "ClusterRole admin: User /named-carol", "ClusterRole capsule-namespace-deleter: User /named-carol")
+	awaitBindings(t, "named-3", "ClusterRole admin: User /named-carol",
+		"ClusterRole capsule-namespace-deleter: Group /named-bosses", "ClusterRole capsule-namespace-deleter: User /named-carol")
 	patch("named-3", `{"metadata":{"labels":{"capsule.clastix.io/tenant":null},"ownerReferences":null}}`)
 	belongs("named-3", "")
 	awaitView(t, "named-carol")

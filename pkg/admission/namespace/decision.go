@@ -37,6 +37,8 @@ type Facts struct {
 	Requester tenant.Requester
 	// Config is what the configuration says, nil if there is none.
 	Config *capsulev1beta2.CapsuleConfigurationSpec
+	// Sources are what makes an owner of the requester, besides the specs of Tenants.
+	Sources tenant.Sources
 	// Tenants are those that exist of the ones that the namespace refers to, before
 	// or after, by name.
 	Tenants map[string]*capsulev1beta2.Tenant
@@ -176,7 +178,7 @@ func (f Facts) owns(t *capsulev1beta2.Tenant, info user.Info) bool {
 	case tenant.Administrator, tenant.Controller:
 		return true
 	case tenant.CapsuleUser:
-		return t != nil && tenant.IsOwner(t, info)
+		return t != nil && tenant.IsOwner(t, f.Sources, info)
 	default:
 		return false
 	}

@@ -101,7 +101,7 @@ func factsOf(requester tenant.Requester, info user.Info, tenants ...*capsulev1be
 	f := Facts{Requester: requester, Tenants: map[string]*capsulev1beta2.Tenant{}}
 	for _, t := range tenants {
 		f.Tenants[t.Name] = t
-		if tenant.IsOwner(t, info) {
+		if tenant.IsOwner(t, f.Sources, info) {
 			f.Owned = append(f.Owned, t)
 		}
 	}

@@ -10,39 +10,39 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validate/content"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/objects"
+	"tenancy.capsule.io/pkg/controller/owners"
 	"tenancy.capsule.io/pkg/tenant"
 )
 
 // gatherer finds out what has to be known to decide a request. The cache answers
 // where being late does no harm.
 type gatherer struct {
-	cached, live      client.Reader
-	configurationName string
+	cached, live client.Reader
+	owners       *owners.Resolver
 	// users are the names of the controller's own users.
 	users []string
 }
 
 // gather returns the facts. If the request is final, a Tenant that the namespace
-// is about to join is read from the API server, not from the cache, which may have
-// been left behind.
+// is about to join, and the TenantOwners that may let it, are read from the API
+// server, not from the cache, which may have been left behind.
 func (g *gatherer) gather(ctx context.Context, r Request, final bool) (Facts, error) {
-	config, err := g.configuration(ctx)
+	sources, err := g.owners.About(ctx, r.User)
 	if err != nil {
 		return Facts{}, err
 	}
-	requester, err := tenant.Classify(config, r.User, g.users, func(namespace string) (bool, error) {
+	requester, err := tenant.Classify(sources.Config, sources.TenantOwners, r.User, g.users, func(namespace string) (bool, error) {
 		return g.inTenant(ctx, namespace)
 	})
 	if err != nil {
 		return Facts{}, err
 	}
-	f := Facts{Requester: requester, Config: config, Tenants: map[string]*capsulev1beta2.Tenant{}}
+	f := Facts{Requester: requester, Config: sources.Config, Sources: sources, Tenants: map[string]*capsulev1beta2.Tenant{}}
 	for _, ref := range relevant(r, requester) {
 		if f.Tenants[ref.Name] != nil {
 			continue
@@ -56,7 +56,12 @@ func (g *gatherer) gather(ctx context.Context, r Request, final bool) (Facts, er
 		}
 	}
 	if !final && NeedsOwned(r, requester) {
-		if f.Owned, err = g.owned(ctx, r.User); err != nil {
+		if f.Owned, err = g.owned(ctx, f.Sources, r.User); err != nil {
+			return Facts{}, err
+		}
+	}
+	if final && joins(r) && requester == tenant.CapsuleUser {
+		if f.Sources, err = g.owners.Confirm(ctx, g.live, f.Sources, r.User); err != nil {
 			return Facts{}, err
 		}
 	}
@@ -86,19 +91,6 @@ func relevant(r Request, requester tenant.Requester) []tenant.Ref {
 // joins reports whether the namespace may be about to join a Tenant.
 func joins(r Request) bool {
 	return r.Operation == admissionv1.Create || r.Operation == admissionv1.Update && !ClaimOf(r.New).Equal(ClaimOf(r.Old))
-}
-
-// configuration returns what the configuration says, nil if there is none.
-func (g *gatherer) configuration(ctx context.Context) (*capsulev1beta2.CapsuleConfigurationSpec, error) {
-	config := &capsulev1beta2.CapsuleConfiguration{}
-	err := g.cached.Get(ctx, client.ObjectKey{Name: g.configurationName}, config)
-	switch {
-	case apierrors.IsNotFound(err):
-		return nil, nil
-	case err != nil:
-		return nil, fmt.Errorf("get configuration %s: %w", g.configurationName, err)
-	}
-	return &config.Spec, nil
 }
 
 // inTenant reports whether the namespace says that it belongs to a tenant.
@@ -131,7 +123,7 @@ func (g *gatherer) tenant(ctx context.Context, ref tenant.Ref, live bool) (*caps
 	recent := g.cached
 	var options []client.GetOption
 	if live {
-		recent, options = g.live, []client.GetOption{&client.GetOptions{Raw: &metav1.GetOptions{ResourceVersion: "0"}}}
+		recent, options = g.live, []client.GetOption{owners.Recent}
 	}
 	key := client.ObjectKey{Name: ref.Name}
 	t := &capsulev1beta2.Tenant{}
@@ -158,14 +150,14 @@ func isNone(err error) bool {
 }
 
 // owned returns the Tenants that the user owns. They are the cache's own.
-func (g *gatherer) owned(ctx context.Context, info user.Info) ([]*capsulev1beta2.Tenant, error) {
+func (g *gatherer) owned(ctx context.Context, sources tenant.Sources, info user.Info) ([]*capsulev1beta2.Tenant, error) {
 	all := &capsulev1beta2.TenantList{}
 	if err := g.cached.List(ctx, all, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list tenants: %w", err)
 	}
 	var owned []*capsulev1beta2.Tenant
 	for i := range all.Items {
-		if t := &all.Items[i]; tenant.IsOwner(t, info) {
+		if t := &all.Items[i]; tenant.IsOwner(t, sources, info) {
 			owned = append(owned, t)
 		}
 	}

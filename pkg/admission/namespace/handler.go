@@ -24,6 +24,7 @@ import (
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/admission/internal/answer"
+	"tenancy.capsule.io/pkg/controller/owners"
 	"tenancy.capsule.io/pkg/tenant"
 )
 
@@ -41,8 +42,8 @@ type Config struct {
 	// Places gives the places in namespace quotas.
 	Places *Places
 	Events events.EventRecorder
-	// ConfigurationName is the name of the CapsuleConfiguration that is in effect.
-	ConfigurationName string
+	// Owners finds out who owns Tenants, from memory.
+	Owners *owners.Resolver
 	// Users are the names of the controller's own users.
 	Users []string
 }
@@ -66,7 +67,7 @@ func NewValidating(c Config) *Handler { return newHandler(c, true) }
 
 func newHandler(c Config, final bool) *Handler {
 	return &Handler{
-		gatherer: gatherer{cached: c.Cached, live: c.Live, configurationName: c.ConfigurationName, users: c.Users},
+		gatherer: gatherer{cached: c.Cached, live: c.Live, owners: c.Owners, users: c.Users},
 		places:   c.Places,
 		events:   c.Events,
 		final:    final,

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	"tenancy.capsule.io/pkg/controller/owners"
 )
 
 func testScheme(t testing.TB) *runtime.Scheme {
@@ -80,11 +81,11 @@ func (l *eventLog) all() []string {
 func testConfig(c client.WithWatch) (Config, *eventLog) {
 	log := &eventLog{}
 	return Config{
-		Cached:            c,
-		Live:              c,
-		Places:            NewPlaces(c, c.Status(), NewArrivals(clock.RealClock{}), clock.RealClock{}),
-		Events:            log,
-		ConfigurationName: capsulev1beta2.DefaultConfigurationName,
+		Cached: c,
+		Live:   c,
+		Places: NewPlaces(c, c.Status(), NewArrivals(clock.RealClock{}), clock.RealClock{}),
+		Events: log,
+		Owners: owners.New(c, capsulev1beta2.DefaultConfigurationName),
 	}, log
 }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	admissionv1 "k8s.io/api/admission/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -23,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	"tenancy.capsule.io/pkg/controller/owners"
 )
 
 func TestHandlerAssigns(t *testing.T) {
@@ -126,7 +129,7 @@ func TestHandlerAsksBeforeItRefuses(t *testing.T) {
 	for name, cached := range map[string]client.Reader{"empty": testClient(t), "of an earlier Tenant": testClient(t, earlier)} {
 		t.Run(name, func(t *testing.T) {
 			config, _ := testConfig(live)
-			config.Cached = cached
+			config.Cached, config.Owners = cached, owners.New(cached, capsulev1beta2.DefaultConfigurationName)
 			request := createRequest(t, "alice", testNamespace("x", of("oil")))
 			if response := NewMutating(config).Handle(t.Context(), request); !response.Allowed {
 				t.Errorf("creation: %v", response.Result)
@@ -147,6 +150,67 @@ func TestHandlerAsksBeforeItRefuses(t *testing.T) {
 	}
 }
 
+// TestHandlerKnowsAllOwners has users who own a Tenant by other means than its spec.
+func TestHandlerKnowsAllOwners(t *testing.T) {
+	configuration := &capsulev1beta2.CapsuleConfiguration{ObjectMeta: metav1.ObjectMeta{Name: capsulev1beta2.DefaultConfigurationName}}
+	configuration.Spec.AllowServiceAccountPromotion = true
+	tenantOwner := func(user string, aggregate bool) *capsulev1beta2.TenantOwner {
+		o := &capsulev1beta2.TenantOwner{ObjectMeta: metav1.ObjectMeta{Name: "bob", Labels: map[string]string{capsulev1beta2.ManagedTenantLabel: "oil"}}}
+		o.Spec.UserSpec, o.Spec.Aggregate = capsulev1beta2.UserSpec{Kind: capsulev1beta2.UserOwner, Name: user}, new(aggregate)
+		return o
+	}
+	robot := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "oil-ci", Name: "robot", Labels: map[string]string{capsulev1beta2.OwnerPromotionLabel: "true"},
+	}}
+	idle := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "oil-ci", Name: "idle"}}
+	cluster := func(owner *capsulev1beta2.TenantOwner) client.WithWatch {
+		return testClient(t, testTenant("oil", "alice"), full(testNamespace("oil-ci", of("oil"))), configuration, owner, robot, idle)
+	}
+	for name, test := range map[string]struct {
+		who string
+		// live is what the API server has, where the cache was left behind.
+		live *capsulev1beta2.TenantOwner
+		// assigned is whether the first phase finds the Tenant, and allowed whether
+		// the second lets it pass.
+		assigned, allowed bool
+	}{
+		"by a TenantOwner":                       {who: "bob", assigned: true, allowed: true},
+		"by a TenantOwner that is another's now": {who: "bob", live: tenantOwner("eve", true), assigned: true},
+		"a service account with the label":       {who: "system:serviceaccount:oil-ci:robot", assigned: true, allowed: true},
+		"a service account without":              {who: "system:serviceaccount:oil-ci:idle"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cached := cluster(tenantOwner("bob", true))
+			config, _ := testConfig(cached)
+			if test.live != nil {
+				config.Live = cluster(test.live)
+			}
+			ask := func(h *Handler, n *metav1.PartialObjectMetadata) admission.Response {
+				request := createRequest(t, test.who, n)
+				request.UserInfo.Groups = nil
+				if test.who != "bob" {
+					request.UserInfo.Groups = []string{"system:serviceaccounts", "system:serviceaccounts:oil-ci"}
+				}
+				return h.Handle(t.Context(), request)
+			}
+			if response := ask(NewMutating(config), testNamespace("x")); response.Allowed != test.assigned || response.Allowed && len(response.Patches) == 0 {
+				t.Errorf("want it to be assigned: %v, got %v, %v", test.assigned, response.Result, response.Patches)
+			}
+			if response := ask(NewValidating(config), testNamespace("x", of("oil"))); response.Allowed != test.allowed {
+				t.Errorf("want it to pass: %v, got %v", test.allowed, response.Result)
+			}
+		})
+	}
+	t.Run("by a TenantOwner that makes no user", func(t *testing.T) {
+		config, _ := testConfig(cluster(tenantOwner("bob", false)))
+		request := createRequest(t, "bob", testNamespace("x"))
+		request.UserInfo.Groups = nil
+		if response := NewMutating(config).Handle(t.Context(), request); !response.Allowed || len(response.Patches) > 0 {
+			t.Errorf("want it to be none of our business, got %v, %v", response.Result, response.Patches)
+		}
+	})
+}
+
 // TestHandlerFailsClosed has every read and write fail in turn.
 func TestHandlerFailsClosed(t *testing.T) {
 	failure := apierrors.NewForbidden(capsulev1beta2.Resource("tenants"), "oil", errors.New("the controller may not"))
@@ -158,7 +222,14 @@ func TestHandlerFailsClosed(t *testing.T) {
 			return c.Get(ctx, key, object, opts...)
 		}}
 	}
-	list := interceptor.Funcs{List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error { return failure }}
+	list := func(kind string) interceptor.Funcs {
+		return interceptor.Funcs{List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			if strings.HasSuffix(fmt.Sprintf("%T", list), "."+kind) {
+				return failure
+			}
+			return c.List(ctx, list, opts...)
+		}}
+	}
 	write := interceptor.Funcs{SubResourcePatch: func(context.Context, client.Client, string, client.Object, client.Patch, ...client.SubResourcePatchOption) error {
 		return failure
 	}}
@@ -172,11 +243,12 @@ func TestHandlerFailsClosed(t *testing.T) {
 	}{
 		"configuration":                        {get("CapsuleConfiguration"), NewMutating, createRequest(t, "alice", testNamespace("x"))},
 		"namespace of a service account":       {get("PartialObjectMetadata"), NewMutating, account},
-		"the user's Tenants":                   {list, NewMutating, createRequest(t, "alice", testNamespace("x"))},
+		"the user's Tenants":                   {list("TenantList"), NewMutating, createRequest(t, "alice", testNamespace("x"))},
+		"TenantOwners":                         {list("TenantOwnerList"), NewMutating, createRequest(t, "alice", testNamespace("x"))},
 		"the Tenant that the label names":      {get("Tenant"), NewMutating, createRequest(t, "alice", testNamespace("x", label("oil")))},
 		"the Tenant that it is to be put into": {get("Tenant"), NewValidating, createRequest(t, "alice", assigned)},
 		"the Tenant that it belongs to":        {get("Tenant"), NewValidating, updateRequest(t, "alice", assigned, assigned)},
-		"the namespaces of the Tenant":         {list, NewValidating, createRequest(t, "alice", assigned)},
+		"the namespaces of the Tenant":         {list("PartialObjectMetadataList"), NewValidating, createRequest(t, "alice", assigned)},
 		"the reservation":                      {write, NewValidating, createRequest(t, "alice", assigned)},
 	}
 	for name, test := range tests {

@@ -127,7 +127,7 @@ func (c *cluster) create(t *rapid.T) {
 		return
 	}
 	owned := Facts{Tenants: c.tenants}.belongs(claim)
-	if owned == nil || requesters[who] != tenant.CapsuleUser || !tenant.IsOwner(owned, person(who)) {
+	if owned == nil || requesters[who] != tenant.CapsuleUser || !tenant.IsOwner(owned, tenant.Sources{}, person(who)) {
 		t.Fatalf("%s created %s", who, written(claim))
 	}
 	if owned.DeletionTimestamp != nil || owned.Spec.Cordoned {
@@ -198,7 +198,7 @@ func (c *cluster) phase(t *rapid.T, decide func(Request, Facts) Decision, r Requ
 	requester := requesters[r.User.GetName()]
 	all := Facts{Requester: requester, Config: config, Tenants: c.tenants}
 	for _, name := range tenantNames {
-		if owned := c.tenants[name]; owned != nil && tenant.IsOwner(owned, r.User) {
+		if owned := c.tenants[name]; owned != nil && tenant.IsOwner(owned, tenant.Sources{}, r.User) {
 			all.Owned = append(all.Owned, owned)
 		}
 	}

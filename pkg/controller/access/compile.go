@@ -69,12 +69,14 @@ type request struct {
 	read, write []string
 }
 
-// tenantGroups returns who is given what by a Tenant and by the ProxySettings in
-// its namespaces, and what of it cannot be understood.
-func (p policy) tenantGroups(t *capsulev1beta2.Tenant, settings []capsulev1beta2.ProxySubject) ([]group, field.ErrorList) {
+// tenantGroups returns who is given what by a Tenant with these owners and by the
+// ProxySettings in its namespaces, and what of it cannot be understood.
+func (p policy) tenantGroups(
+	t *capsulev1beta2.Tenant, owners []capsulev1beta2.CoreOwnerSpec, settings []capsulev1beta2.ProxySubject,
+) ([]group, field.ErrorList) {
 	subjects := map[rights]sets.Set[rbacv1.Subject]{}
 	var used rights
-	for subject, r := range p.subjectRights(t, settings) {
+	for subject, r := range p.subjectRights(t, owners, settings) {
 		if subjects[r] == nil {
 			subjects[r] = sets.New[rbacv1.Subject]()
 		}

@@ -40,9 +40,9 @@ func leases(name, nodes string, subjects ...string) map[string][]string {
 }
 
 func TestCompile(t *testing.T) {
-	const getOil = "get tenants.capsule.clastix.io: oil"
 	for name, test := range map[string]struct {
 		tenant   string
+		sources  tenant.Sources
 		settings string
 		objects  string
 		readOnly bool
@@ -212,6 +212,13 @@ owners:
 				bound("capsule:tenant:oil:2", []string{"get,list,watch nodes: a", "get nodes.metrics.k8s.io: a"}, "User bob"),
 				leases("capsule:tenant:oil:2", "a", "User bob")),
 		},
+		"other owners may get the Tenant, and have nobody's proxySettings": {
+			tenant:  `{owners: [{kind: User, name: alice, proxySettings: [{kind: PriorityClasses, operations: [List]}]}]}`,
+			sources: tenant.Sources{TenantOwners: []*capsulev1beta2.TenantOwner{ownerOfOil("bob"), ownerOfOil("alice")}},
+			want: mixed(
+				bound("capsule:tenant:oil:1", []string{getOil}, "User bob"),
+				bound("capsule:tenant:oil:2001", []string{getOil, "get,list,watch priorityclasses.scheduling.k8s.io: EVERYTHING"}, "User alice")),
+		},
 		"more sets of rights than rights: a role for each right": {
 			tenant: `{owners: [{kind: User, name: alice, proxySettings: [{kind: PriorityClasses, operations: [List]}, {kind: RuntimeClasses, operations: [List]}]}]}`,
 			settings: `
@@ -227,12 +234,12 @@ owners:
 		t.Run(name, func(t *testing.T) {
 			w := world{
 				tenant: tenantSpec(t, test.tenant), settings: proxySubjects(t, test.settings), objects: objectsByKind(t, test.objects),
-				policy: policy{writeOperations: !test.readOnly},
+				policy: policy{writeOperations: !test.readOnly}, sources: test.sources,
 			}
 			if diff := cmp.Diff(test.want, describeUnits(w.wanted(nil, maxNames))); diff != "" {
 				t.Errorf("roles and bindings (-want +got):\n%s", diff)
 			}
-			_, errs := w.policy.tenantGroups(w.tenant, w.settings)
+			_, errs := w.policy.tenantGroups(w.tenant, w.owners(), w.settings)
 			var fields []string
 			for _, err := range errs {
 				fields = append(fields, err.Field)
@@ -299,7 +306,7 @@ func TestCompileClasses(t *testing.T) {
 				if diff := cmp.Diff(want, got, cmp.Transformer("none", func(l []string) []string { return append([]string{}, l...) })); diff != "" {
 					t.Errorf("rules (-want +got):\n%s", diff)
 				}
-				_, errs := w.policy.tenantGroups(oil, nil)
+				_, errs := w.policy.tenantGroups(oil, ownersIn(oil), nil)
 				var wantErrs, gotErrs []string
 				if test.wantErr != "" {
 					wantErrs = []string{class.field + test.wantErr}
@@ -369,11 +376,24 @@ func (w world) expected() sets.Set[held] {
 		service   capsulev1beta2.ProxyServiceKind
 		operation capsulev1beta2.ProxyOperation
 	}
-	owners := sets.New[asked]()
-	for _, o := range w.tenant.Spec.Owners {
-		if subject, err := tenant.Subject(o.UserSpec); err == nil {
+	getTenant := func(u capsulev1beta2.UserSpec) {
+		if subject, err := tenant.Subject(u); err == nil {
 			all.Insert(held{subject, "", permission{"capsule.clastix.io", "tenants", "get"}, "oil"})
 		}
+	}
+	for _, o := range w.sources.TenantOwners {
+		if o.Labels["projectcapsule.dev/tenant"] == "oil" {
+			getTenant(o.Spec.UserSpec)
+		}
+	}
+	if w.sources.Config != nil {
+		for _, u := range w.sources.Config.Administrators {
+			getTenant(u)
+		}
+	}
+	owners := sets.New[asked]()
+	for _, o := range w.tenant.Spec.Owners {
+		getTenant(o.UserSpec)
 		for _, s := range o.ProxySettings {
 			for _, operation := range s.Operations {
 				owners.Insert(asked{s.Kind, operation})
@@ -512,7 +532,7 @@ func TestANameOfARoleStandsForTheSameRights(t *testing.T) {
 		`{owners: [{kind: Group, name: devs, proxySettings: [{kind: Nodes, operations: [List]}]}]}`,
 		`{storageClasses: {}, owners: [{kind: User, name: x}, {kind: User, name: bob, proxySettings: [{kind: Nodes, operations: [List, List]}]}]}`,
 	} {
-		groups, _ := policy{}.tenantGroups(tenantSpec(t, spec), nil)
+		groups, _ := policy{}.tenantGroups(tenantSpec(t, spec), ownersIn(tenantSpec(t, spec)), nil)
 		if got := groups[len(groups)-1].name; got != "capsule:tenant:oil:3" {
 			t.Errorf("%s is compiled to %s", spec, got)
 		}

@@ -5,8 +5,8 @@
 // into ordinary RBAC objects with names, so that a get works natively and the API
 // server remains the only one who decides.
 //
-//	Tenant ─────────────┐                       nodes, volumes, classes
-//	                    │  rights of subjects            │
+//	Tenant, its owners ─┐                       nodes, volumes, classes
+//	(package owners)    │  rights of subjects            │
 //	ProxySettings in ───┤  = groups with requests        │ names
 //	its namespaces      │             │                  │
 //	                    └──────────▶ units ◀─────────────┘

@@ -122,7 +122,7 @@ func TestExamples(t *testing.T) {
 			for _, tenant := range tenants {
 				w := world{tenant: tenant, objects: objects, policy: policy{writeOperations: true}}
 				got = mixed(got, describeUnits(w.wanted(nil, maxNames)))
-				if _, errs := w.policy.tenantGroups(tenant, nil); len(errs) > 0 {
+				if _, errs := w.policy.tenantGroups(tenant, ownersIn(tenant), nil); len(errs) > 0 {
 					t.Errorf("errors %v", errs)
 				}
 			}

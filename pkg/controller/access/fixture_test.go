@@ -39,6 +39,7 @@ import (
 	capsulev1beta1 "tenancy.capsule.io/apis/capsule/v1beta1"
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/objects"
+	"tenancy.capsule.io/pkg/tenant"
 )
 
 // scheme holds no more than is needed: the fake client walks through it on each write.
@@ -268,6 +269,18 @@ func tenantSpec(tb testing.TB, spec string) *capsulev1beta2.Tenant {
 	oil := &capsulev1beta2.Tenant{ObjectMeta: metav1.ObjectMeta{Name: "oil", UID: "oil-1", Generation: 1}}
 	must(tb, yaml.UnmarshalStrict([]byte(spec), &oil.Spec))
 	return oil
+}
+
+// ownersIn returns the owners in the spec of a Tenant.
+func ownersIn(t *capsulev1beta2.Tenant) []capsulev1beta2.CoreOwnerSpec {
+	return tenant.Owners(t, tenant.Sources{})
+}
+
+// ownerOfOil returns a TenantOwner of oil, for a user of its name.
+func ownerOfOil(name string) *capsulev1beta2.TenantOwner {
+	o := &capsulev1beta2.TenantOwner{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{capsulev1beta2.ManagedTenantLabel: "oil"}}}
+	o.Spec.UserSpec = capsulev1beta2.UserSpec{Kind: capsulev1beta2.UserOwner, Name: name}
+	return o
 }
 
 // proxySubjects returns the subjects of a ProxySetting.

@@ -19,6 +19,7 @@ import (
 	capsulev1beta1 "tenancy.capsule.io/apis/capsule/v1beta1"
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/objects"
+	"tenancy.capsule.io/pkg/controller/owners"
 	"tenancy.capsule.io/pkg/tenant"
 )
 
@@ -47,17 +48,39 @@ type tenantFinder struct{ reader client.Reader }
 
 // namespacesHandler enqueues the namespaces of a Tenant.
 func (f tenantFinder) namespacesHandler() handler.EventHandler {
-	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, t client.Object) []reconcile.Request {
-		namespaces, err := objects.NamespacesOf(ctx, f.reader, t)
-		if err != nil {
-			utilruntime.HandleErrorWithContext(ctx, err, "Namespaces of a tenant not found", "tenant", t.GetName())
+	return handler.EnqueueRequestsFromMapFunc(f.namespacesOf)
+}
+
+func (f tenantFinder) namespacesOf(ctx context.Context, t client.Object) []reconcile.Request {
+	namespaces, err := objects.NamespacesOf(ctx, f.reader, t)
+	if err != nil {
+		utilruntime.HandleErrorWithContext(ctx, err, "Namespaces of a tenant not found", "tenant", t.GetName())
+	}
+	requests := make([]reconcile.Request, 0, len(namespaces))
+	for i := range namespaces {
+		requests = append(requests, requestFor(namespaces[i].Name))
+	}
+	return requests
+}
+
+// ownersChanged asks for the namespaces of a Tenant that has other owners.
+func (f tenantFinder) ownersChanged(ctx context.Context, q queue, c owners.Change) {
+	for _, request := range f.namespacesOf(ctx, c.Tenant) {
+		if c.Loses() {
+			addFirst(q, request)
+		} else {
+			q.Add(request)
 		}
-		requests := make([]reconcile.Request, 0, len(namespaces))
-		for i := range namespaces {
-			requests = append(requests, requestFor(namespaces[i].Name))
-		}
-		return requests
-	})
+	}
+}
+
+// ownersChanged asks for a Tenant that has other owners.
+func ownersChanged(_ context.Context, q queue, c owners.Change) {
+	if c.Loses() {
+		addFirst(q, requestFor(c.Tenant.Name))
+	} else {
+		q.AddAfter(requestFor(c.Tenant.Name), gainDelay)
+	}
 }
 
 // settingsOfTenantHandler enqueues the ProxySettings in the namespaces of a Tenant.

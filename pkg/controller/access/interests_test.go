@@ -33,7 +33,7 @@ func interestsOf(tb testing.TB, specs map[string]string) *interests {
 	for name, spec := range specs {
 		t := tenantSpec(tb, spec)
 		t.Name = name
-		groups, _ := policy{}.tenantGroups(t, nil)
+		groups, _ := policy{}.tenantGroups(t, ownersIn(t), nil)
 		i.set(tenantOwner(t), groups)
 	}
 	return i
@@ -167,7 +167,7 @@ func TestInterestsFollowTheOwner(t *testing.T) {
 	change := func(spec string) {
 		t.Helper()
 		oil := tenantSpec(t, spec)
-		groups, _ := policy{}.tenantGroups(oil, nil)
+		groups, _ := policy{}.tenantGroups(oil, ownersIn(oil), nil)
 		i.set(tenantOwner(oil), groups)
 	}
 	nodes := i.handler(&kinds[0])
@@ -265,7 +265,7 @@ func TestInterestsConcurrently(t *testing.T) {
 		wait.Go(func() {
 			for range 50 {
 				for _, spec := range []*capsulev1beta2.Tenant{gold, all} {
-					groups, _ := policy{}.tenantGroups(spec, nil)
+					groups, _ := policy{}.tenantGroups(spec, ownersIn(spec), nil)
 					i.set(owner{gvk: tenantKind, name: fmt.Sprint("t", n)}, groups)
 				}
 			}

@@ -18,6 +18,7 @@ import (
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/objects"
+	"tenancy.capsule.io/pkg/controller/owners"
 	"tenancy.capsule.io/pkg/tenant"
 )
 
@@ -31,6 +32,7 @@ const NamespaceReader = "tenancy:namespace-reader"
 // make a namespace of that name.
 type namespaceReconciler struct {
 	tenants tenantFinder
+	owners  *owners.Resolver
 	// reader reads namespaces, bindings the RoleBindings with our label.
 	reader, bindings client.Reader
 	writer           client.Writer
@@ -52,7 +54,11 @@ func (r *namespaceReconciler) Reconcile(ctx context.Context, req ctrl.Request) (
 	}
 	var subjects []rbacv1.Subject
 	if t != nil {
-		subjects = ownersOf(t)
+		owners, err := r.owners.Of(ctx, t)
+		if err != nil {
+			return ctrl.Result{}, err
+		}
+		subjects = subjectsOfOwners(owners)
 	}
 	// What another Tenant, or another life of this one, left goes first. Where there
 	// are no owners there is no binding: an empty list would leave the subjects that
@@ -115,10 +121,10 @@ func (r *namespaceReconciler) apply(ctx context.Context, t *capsulev1beta2.Tenan
 	return asForeign(r.writer.Apply(ctx, configuration, options...))
 }
 
-// ownersOf returns the owners of a Tenant whose names can be understood, in order.
-func ownersOf(t *capsulev1beta2.Tenant) []rbacv1.Subject {
+// subjectsOfOwners returns the owners whose names can be understood, in order.
+func subjectsOfOwners(owners []capsulev1beta2.CoreOwnerSpec) []rbacv1.Subject {
 	var subjects []rbacv1.Subject
-	for _, o := range tenant.Owners(t) {
+	for _, o := range owners {
 		if subject, err := tenant.Subject(o.UserSpec); err == nil {
 			subjects = append(subjects, subject)
 		}

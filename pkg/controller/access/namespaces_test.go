@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	"tenancy.capsule.io/pkg/controller/owners"
 )
 
 const prod = "oil-prod"
@@ -24,7 +25,7 @@ const prod = "oil-prod"
 // reconcileNamespace reconciles the namespace oil-prod.
 func (c *fakeCluster) reconcileNamespace(tb testing.TB) (ctrl.Result, error) {
 	tb.Helper()
-	r := &namespaceReconciler{tenants: tenantFinder{c}, reader: c, bindings: c, writer: c}
+	r := &namespaceReconciler{tenants: tenantFinder{c}, owners: owners.New(c, "default"), reader: c, bindings: c, writer: c}
 	return r.Reconcile(tb.Context(), requestFor(prod))
 }
 
@@ -83,6 +84,13 @@ func TestOwnersGetTheirNamespaces(t *testing.T) {
 		"all owners, each once, whatever clusterRoles they have": {
 			given: []client.Object{many, owned(prod, many)}, writes: []string{create},
 			want: readers("Group devs", "ServiceAccount ci:robot", "User alice", "User bob"),
+		},
+		"owners by a TenantOwner and by the configuration": {
+			given: []client.Object{oil, owned(prod, oil), ownerOfOil("bob"), &capsulev1beta2.CapsuleConfiguration{
+				ObjectMeta: metav1.ObjectMeta{Name: "default"},
+				Spec:       capsulev1beta2.CapsuleConfigurationSpec{Administrators: []capsulev1beta2.UserSpec{{Kind: "Group", Name: "ops"}}},
+			}},
+			want: readers("Group ops", "User alice", "User bob"), writes: []string{create},
 		},
 		"what is right stays": {
 			given: []client.Object{oil, owned(prod, oil), reader(oil, "alice")}, want: readers("User alice"),

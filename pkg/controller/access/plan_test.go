@@ -19,6 +19,7 @@ import (
 	"pgregory.net/rapid"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	"tenancy.capsule.io/pkg/tenant"
 )
 
 // held is one thing that a subject may do. The name is * for every object.
@@ -95,11 +96,15 @@ type world struct {
 	settings []capsulev1beta2.ProxySubject
 	objects  map[*kind][]metav1.ObjectMeta
 	policy   policy
+	// sources are what makes owners besides the Tenant.
+	sources tenant.Sources
 }
+
+func (w world) owners() []capsulev1beta2.CoreOwnerSpec { return tenant.Owners(w.tenant, w.sources) }
 
 // groups returns who is given what, and which names are selected.
 func (w world) groups() ([]group, [][]names) {
-	groups, _ := w.policy.tenantGroups(w.tenant, w.settings)
+	groups, _ := w.policy.tenantGroups(w.tenant, w.owners(), w.settings)
 	selected := make([][]names, len(groups))
 	for i, g := range groups {
 		for _, q := range g.requests {
@@ -182,6 +187,13 @@ func drawWorld(t *rapid.T) world {
 	oil.Spec.StorageClasses = drawAllowed.Draw(t, "storage")
 	oil.Spec.PriorityClasses = drawAllowed.Draw(t, "priority")
 	w := world{tenant: oil, objects: map[*kind][]metav1.ObjectMeta{}, policy: policy{writeOperations: rapid.Bool().Draw(t, "write")}}
+	for range rapid.IntRange(0, 2).Draw(t, "TenantOwners") {
+		o := &capsulev1beta2.TenantOwner{}
+		o.Labels = map[string]string{capsulev1beta2.ManagedTenantLabel: rapid.SampledFrom([]string{"oil", "gas"}).Draw(t, "of")}
+		o.Spec.UserSpec = drawSubject.Draw(t, "TenantOwner")
+		w.sources.TenantOwners = append(w.sources.TenantOwners, o)
+	}
+	w.sources.Config = &capsulev1beta2.CapsuleConfigurationSpec{Administrators: rapid.SliceOfN(drawSubject, 0, 2).Draw(t, "administrators")}
 	for range rapid.IntRange(0, 2).Draw(t, "proxysettings") {
 		s := capsulev1beta2.ProxySubject{ProxySettings: drawSettings.Draw(t, "settings")}
 		s.UserSpec = drawSubject.Draw(t, "subject")

@@ -77,15 +77,24 @@ func (p policy) compiled(settings []capsulev1beta2.ProxyOperations) rights {
 }
 
 // subjectRights returns what a Tenant and the ProxySettings in its namespaces give
-// to whom. Owners whose name cannot be understood get nothing.
+// to whom. All owners may get the Tenant; those in its spec have their proxySettings,
+// too. Owners whose name cannot be understood get nothing.
 //
 // A ProxySetting gives at most what some owner holds: whoever may write it in a
 // namespace speaks for the owners, and for nobody else.
-func (p policy) subjectRights(t *capsulev1beta2.Tenant, settings []capsulev1beta2.ProxySubject) map[rbacv1.Subject]rights {
+func (p policy) subjectRights(
+	t *capsulev1beta2.Tenant, owners []capsulev1beta2.CoreOwnerSpec, settings []capsulev1beta2.ProxySubject,
+) map[rbacv1.Subject]rights {
 	given := map[rbacv1.Subject]rights{}
+	for i := range owners {
+		if subject, err := tenant.Subject(owners[i].UserSpec); err == nil {
+			given[subject] |= getTenant
+		}
+	}
 	for i := range t.Spec.Owners {
-		if subject, err := tenant.Subject(t.Spec.Owners[i].UserSpec); err == nil {
-			given[subject] |= getTenant | p.compiled(t.Spec.Owners[i].ProxySettings)
+		subject, err := tenant.Subject(t.Spec.Owners[i].UserSpec)
+		if r := p.compiled(t.Spec.Owners[i].ProxySettings); err == nil && r != 0 {
+			given[subject] |= r
 		}
 	}
 	held := p.held(t)

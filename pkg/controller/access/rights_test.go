@@ -177,7 +177,7 @@ func TestSubjectRights(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := policy{writeOperations: !test.readOnly}
 			oil, settings := tenantSpec(t, test.tenant), proxySubjects(t, test.settings)
-			if diff := cmp.Diff(test.want, p.subjectRights(oil, settings)); diff != "" {
+			if diff := cmp.Diff(test.want, p.subjectRights(oil, ownersIn(oil), settings)); diff != "" {
 				t.Errorf("rights (-want +got):\n%s", diff)
 			}
 			if diff := cmp.Diff(test.wantRefused, p.refused(oil, settings)); diff != "" {

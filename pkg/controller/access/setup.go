@@ -25,6 +25,7 @@ import (
 	capsulev1beta1 "tenancy.capsule.io/apis/capsule/v1beta1"
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/objects"
+	"tenancy.capsule.io/pkg/controller/owners"
 	"tenancy.capsule.io/pkg/tenant"
 )
 
@@ -42,6 +43,8 @@ type Report func(t tenant.Ref, err error)
 
 // Options say how access is compiled.
 type Options struct {
+	// Owners finds out who owns Tenants.
+	Owners *owners.Resolver
 	// WriteOperations compiles the operations Update and Delete, too.
 	WriteOperations bool
 	// Report is told of every Tenant. It may be called concurrently.
@@ -61,7 +64,7 @@ func Add(mgr ctrl.Manager, o Options) error {
 	if err := mgr.Add(written); err != nil {
 		return fmt.Errorf("add cache of compiled access: %w", err)
 	}
-	a := adder{mgr: mgr, written: written, policy: policy{writeOperations: o.WriteOperations}, tenants: tenantFinder{mgr.GetClient()}}
+	a := adder{mgr: mgr, written: written, owners: o.Owners, policy: policy{writeOperations: o.WriteOperations}, tenants: tenantFinder{mgr.GetClient()}}
 	for _, add := range []func() error{
 		func() error { return a.addTenants(o) }, a.addGlobal, a.addNamespaces, a.addSettings,
 	} {
@@ -76,6 +79,7 @@ func Add(mgr ctrl.Manager, o Options) error {
 type adder struct {
 	mgr     ctrl.Manager
 	written cluster.Cluster
+	owners  *owners.Resolver
 	policy  policy
 	tenants tenantFinder
 }
@@ -121,6 +125,7 @@ func (a adder) addTenants(o Options) error {
 	r := &tenantReconciler{
 		compiler: compiler{reader: a.mgr.GetClient(), store: store{a.written.GetClient()}, interests: newInterests()},
 		reader:   a.mgr.GetClient(),
+		owners:   a.owners,
 		policy:   a.policy,
 		report:   o.Report,
 		ages:     newAges(clock.RealClock{}),
@@ -142,7 +147,7 @@ func (a adder) addTenants(o Options) error {
 	for _, object := range compiledObjects() {
 		b = b.WatchesRawSource(source.Kind(a.written.GetCache(), object, compiledHandler(tenantKind.Kind)))
 	}
-	return b.Complete(r)
+	return a.owners.Watch(b, ownersChanged).Complete(r)
 }
 
 func (a adder) addGlobal() error {
@@ -163,13 +168,15 @@ func (a adder) addGlobal() error {
 }
 
 func (a adder) addNamespaces() error {
-	r := &namespaceReconciler{tenants: a.tenants, reader: a.mgr.GetClient(), bindings: a.written.GetCache(), writer: a.mgr.GetClient()}
-	return ctrl.NewControllerManagedBy(a.mgr).Named(Name+"-namespaces").
+	r := &namespaceReconciler{
+		tenants: a.tenants, owners: a.owners, reader: a.mgr.GetClient(), bindings: a.written.GetCache(), writer: a.mgr.GetClient(),
+	}
+	b := ctrl.NewControllerManagedBy(a.mgr).Named(Name+"-namespaces").
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency}).
 		For(objects.Metadata(objects.NamespaceKind), membershipChanges).
 		Watches(&capsulev1beta2.Tenant{}, a.tenants.namespacesHandler(), specChanges).
-		WatchesRawSource(source.Kind[client.Object](a.written.GetCache(), &rbacv1.RoleBinding{}, readerHandler())).
-		Complete(r)
+		WatchesRawSource(source.Kind[client.Object](a.written.GetCache(), &rbacv1.RoleBinding{}, readerHandler()))
+	return a.owners.Watch(b, a.tenants.ownersChanged).Complete(r)
 }
 
 func (a adder) addSettings() error {

@@ -52,7 +52,7 @@ func goldOwners(tb testing.TB, owners ...string) *capsulev1beta2.Tenant {
 // compileTenant compiles a Tenant in a cluster.
 func (c *fakeCluster) compileTenant(tb testing.TB, oil *capsulev1beta2.Tenant) error {
 	tb.Helper()
-	groups, errs := policy{writeOperations: true}.tenantGroups(oil, nil)
+	groups, errs := policy{writeOperations: true}.tenantGroups(oil, ownersIn(oil), nil)
 	must(tb, errs.ToAggregate())
 	return compiler{reader: c, store: store{c}, interests: newInterests()}.compile(tb.Context(), tenantOwner(oil), groups)
 }

@@ -19,6 +19,7 @@ import (
 	capsulev1beta1 "tenancy.capsule.io/apis/capsule/v1beta1"
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/objects"
+	"tenancy.capsule.io/pkg/controller/owners"
 	"tenancy.capsule.io/pkg/tenant"
 )
 
@@ -33,6 +34,7 @@ var tenantKind = capsulev1beta2.SchemeGroupVersion.WithKind(tenant.Kind)
 type tenantReconciler struct {
 	compiler compiler
 	reader   client.Reader
+	owners   *owners.Resolver
 	policy   policy
 	// recorder is nil where another reconciler says on Tenants what is wrong.
 	recorder events.EventRecorder
@@ -54,7 +56,11 @@ func (r *tenantReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	groups, problems := r.policy.tenantGroups(&t, settings)
+	owners, err := r.owners.Of(ctx, &t)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	groups, problems := r.policy.tenantGroups(&t, owners, settings)
 	err = r.compiler.compile(ctx, tenantOwner(&t), groups)
 	if apierrors.IsConflict(err) {
 		return retryConflict(err)

@@ -20,6 +20,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	"tenancy.capsule.io/pkg/controller/owners"
 	"tenancy.capsule.io/pkg/tenant"
 )
 
@@ -35,7 +36,7 @@ func (c *fakeCluster) reconcilers() *reconcilers {
 	r := &reconcilers{clock: testingclock.NewFakePassiveClock(time.Unix(1000, 0)), events: events.NewFakeRecorder(100)}
 	r.tenantReconciler = &tenantReconciler{
 		compiler: compiler{reader: c, store: store{c}, interests: newInterests()},
-		reader:   c, policy: policy{writeOperations: true}, recorder: r.events, ages: newAges(r.clock),
+		reader:   c, owners: owners.New(c, "default"), policy: policy{writeOperations: true}, recorder: r.events, ages: newAges(r.clock),
 		report: func(t tenant.Ref, err error) {
 			r.reports = append(r.reports, fmt.Sprintf("%s %s: %v", t.Name, t.UID, err))
 		},
@@ -105,6 +106,41 @@ func TestTenantsAreReconciled(t *testing.T) {
 	r.age(t)
 	if told := r.told(); len(told) > 0 {
 		t.Errorf("told %v", told)
+	}
+}
+
+func TestOtherOwnersAreReconciled(t *testing.T) {
+	c := newCluster(t, goldOwners(t, "alice"), node("a", "tier=gold"), ownerOfOil("bob"))
+	c.reconcilers().reconcile(t, "oil")
+	want := mixed(nodesFor("a", "User alice"), bound("capsule:tenant:oil:1", []string{getOil}, "User bob"))
+	if diff := cmp.Diff(want, c.compiled(t)); diff != "" {
+		t.Errorf("compiled (-want +got):\n%s", diff)
+	}
+}
+
+// TestChangesOfOwners holds that whoever is no owner any more is asked for ahead of
+// everything else.
+func TestChangesOfOwners(t *testing.T) {
+	oil := goldOwners(t, "alice")
+	bob := []capsulev1beta2.CoreOwnerSpec{{UserSpec: capsulev1beta2.UserSpec{Kind: "User", Name: "bob"}}}
+	finder, q := tenantFinder{newCluster(t, oil, owned("oil-a", oil), owned("oil-b", oil))}, &recorder{}
+	for name, test := range map[string]struct {
+		given                  owners.Change
+		wantTenant, wantOthers []string
+	}{
+		"a gain": {owners.Change{Tenant: oil, After: bob}, []string{"oil after 100ms"}, []string{"oil-a", "oil-b"}},
+		"a loss": {owners.Change{Tenant: oil, Before: bob}, []string{"oil with priority 100"}, []string{"oil-a with priority 100", "oil-b with priority 100"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ownersChanged(t.Context(), q, test.given)
+			if diff := cmp.Diff(test.wantTenant, q.added()); diff != "" {
+				t.Errorf("Tenants asked for (-want +got):\n%s", diff)
+			}
+			finder.ownersChanged(t.Context(), q, test.given)
+			if diff := cmp.Diff(test.wantOthers, q.added()); diff != "" {
+				t.Errorf("namespaces asked for (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 

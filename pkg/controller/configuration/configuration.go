@@ -32,6 +32,7 @@ import (
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/objects"
+	"tenancy.capsule.io/pkg/controller/owners"
 	"tenancy.capsule.io/pkg/controller/report"
 	"tenancy.capsule.io/pkg/tenant"
 )
@@ -47,6 +48,7 @@ var Kind = capsulev1beta2.SchemeGroupVersion.WithKind("CapsuleConfiguration")
 
 type reconciler struct {
 	objects.Applier
+	owners  *owners.Resolver
 	reports *report.Store
 	clock   clock.PassiveClock
 }
@@ -66,7 +68,11 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if err := r.List(ctx, &tenants, client.UnsafeDisableDeepCopy); err != nil {
 		return reconcile.Result{}, fmt.Errorf("list tenants: %w", err)
 	}
-	wanted := status(configuration, tenants.Items, r.reports.Of(refOf(configuration)), r.clock.Now())
+	tenantOwners, err := r.owners.TenantOwners(ctx)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	wanted := status(configuration, tenantOwners, tenants.Items, r.reports.Of(refOf(configuration)), r.clock.Now())
 	if isRight(&configuration.Status, wanted) {
 		return reconcile.Result{}, nil
 	}
@@ -95,9 +101,12 @@ func refOf(configuration *capsulev1beta2.CapsuleConfiguration) tenant.Ref {
 }
 
 // status returns what the status of a configuration should be, as far as it is ours.
-func status(configuration *capsulev1beta2.CapsuleConfiguration, tenants []capsulev1beta2.Tenant, reports []report.Report, now time.Time) *capsulev1beta2.CapsuleConfigurationStatus {
+func status(
+	configuration *capsulev1beta2.CapsuleConfiguration, owners []*capsulev1beta2.TenantOwner,
+	tenants []capsulev1beta2.Tenant, reports []report.Report, now time.Time,
+) *capsulev1beta2.CapsuleConfigurationStatus {
 	wanted := &capsulev1beta2.CapsuleConfigurationStatus{
-		Users:              tenant.Users(&configuration.Spec),
+		Users:              tenant.Users(&configuration.Spec, owners...),
 		ObservedGeneration: configuration.Generation,
 	}
 	for i := range tenants {
@@ -145,25 +154,35 @@ func isRight(is, wanted *capsulev1beta2.CapsuleConfigurationStatus) bool {
 
 // Add registers the controller of the configuration with that name. What other
 // controllers report about the configuration becomes its condition.
-func Add(mgr ctrl.Manager, reports *report.Store, name string) error {
+func Add(mgr ctrl.Manager, owners *owners.Resolver, reports *report.Store, name string) error {
 	r := &reconciler{
 		Applier: objects.Applier{Client: mgr.GetClient(), Live: mgr.GetAPIReader()},
+		owners:  owners,
 		reports: reports,
 		clock:   clock.RealClock{},
 	}
 	request := reconcile.Request{NamespacedName: types.NamespacedName{Name: name}}
-	return ctrl.NewControllerManagedBy(mgr).
+	b := ctrl.NewControllerManagedBy(mgr).
 		Named(Name).
 		Watches(&capsulev1beta2.CapsuleConfiguration{}, &handler.EnqueueRequestForObject{},
 			builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool { return o.GetName() == name }))).
 		Watches(&capsulev1beta2.Tenant{}, later(request)).
 		WatchesRawSource(reports.Source(batch)).
-		WatchesRawSource(atStart(request)).
-		Complete(r)
+		WatchesRawSource(atStart(request))
+	return owners.WatchUsers(b, laterFor(request)).Complete(r)
 }
 
-// later asks for the request when a Tenant comes or goes, once for several.
-func later(request reconcile.Request) handler.EventHandler {
+// laterFor asks for the request whatever happens, once for several events.
+func laterFor(request reconcile.Request) handler.EventHandler {
+	funcs := later(request)
+	funcs.UpdateFunc = func(_ context.Context, _ event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		q.AddAfter(request, batch)
+	}
+	return funcs
+}
+
+// later asks for the request when an object comes or goes, once for several.
+func later(request reconcile.Request) handler.Funcs {
 	return handler.Funcs{
 		CreateFunc: func(_ context.Context, _ event.CreateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 			q.AddAfter(request, batch)

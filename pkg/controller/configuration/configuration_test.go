@@ -26,6 +26,7 @@ import (
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/objects"
+	"tenancy.capsule.io/pkg/controller/owners"
 	"tenancy.capsule.io/pkg/controller/report"
 	"tenancy.capsule.io/pkg/tenant"
 )
@@ -50,6 +51,7 @@ func TestStatus(t *testing.T) {
 	alice := capsulev1beta2.UserSpec{Kind: capsulev1beta2.UserOwner, Name: "alice"}
 	for name, test := range map[string]struct {
 		spec    capsulev1beta2.CapsuleConfigurationSpec
+		owners  []*capsulev1beta2.TenantOwner
 		was     []metav1.Condition
 		reports []report.Report
 		tenants []string
@@ -57,6 +59,19 @@ func TestStatus(t *testing.T) {
 	}{
 		"new": {
 			want: capsulev1beta2.CapsuleConfigurationStatus{Conditions: []metav1.Condition{condition("True", "Succeeded", "in effect", now)}},
+		},
+		"TenantOwners": {
+			spec: capsulev1beta2.CapsuleConfigurationSpec{UserNames: []string{"bob"}},
+			owners: []*capsulev1beta2.TenantOwner{
+				{Spec: capsulev1beta2.TenantOwnerSpec{CoreOwnerSpec: capsulev1beta2.CoreOwnerSpec{UserSpec: alice}}},
+				{Spec: capsulev1beta2.TenantOwnerSpec{
+					CoreOwnerSpec: capsulev1beta2.CoreOwnerSpec{UserSpec: capsulev1beta2.UserSpec{Kind: "User", Name: "eve"}}, Aggregate: new(false),
+				}},
+			},
+			want: capsulev1beta2.CapsuleConfigurationStatus{
+				Users:      []capsulev1beta2.UserSpec{alice, {Kind: "User", Name: "bob"}},
+				Conditions: []metav1.Condition{condition("True", "Succeeded", "in effect", now)},
+			},
 		},
 		"users and tenants": {
 			spec:    capsulev1beta2.CapsuleConfigurationSpec{UserNames: []string{"alice"}},
@@ -90,7 +105,7 @@ func TestStatus(t *testing.T) {
 				tenants = append(tenants, capsulev1beta2.Tenant{ObjectMeta: metav1.ObjectMeta{Name: name}})
 			}
 			test.want.ObservedGeneration = 3
-			if diff := cmp.Diff(&test.want, status(configuration, tenants, test.reports, now)); diff != "" {
+			if diff := cmp.Diff(&test.want, status(configuration, test.owners, tenants, test.reports, now)); diff != "" {
 				t.Errorf("status (-want +got):\n%s", diff)
 			}
 		})
@@ -110,7 +125,7 @@ func newReconciler(writes *int, given ...client.Object) *reconciler {
 				return underlying.SubResource(name).Apply(ctx, wanted, options...)
 			},
 		}).Build()
-	return &reconciler{objects.Applier{Client: c, Live: c}, report.New(), clocktesting.NewFakePassiveClock(now)}
+	return &reconciler{objects.Applier{Client: c, Live: c}, owners.New(c, "default"), report.New(), clocktesting.NewFakePassiveClock(now)}
 }
 
 var request = reconcile.Request{NamespacedName: types.NamespacedName{Name: "default"}}
@@ -194,5 +209,10 @@ func TestSources(t *testing.T) {
 	later(request).Create(t.Context(), event.CreateEvent{}, queue)
 	if got, _ := queue.Get(); got != request {
 		t.Errorf("want %v after a Tenant came, got %v", request, got)
+	}
+	queue.Done(request)
+	laterFor(request).Update(t.Context(), event.UpdateEvent{}, queue)
+	if got, _ := queue.Get(); got != request {
+		t.Errorf("want %v after a TenantOwner changed, got %v", request, got)
 	}
 }

@@ -42,7 +42,7 @@ type kind struct {
 	list   func() client.ObjectList
 	// wanted returns what each namespace of a Tenant should have, by name and without
 	// the namespace, as the API server completes it.
-	wanted func(*capsulev1beta2.Tenant) map[string]client.Object
+	wanted func(t *capsulev1beta2.Tenant, owners []capsulev1beta2.CoreOwnerSpec) map[string]client.Object
 	// says reports whether an object says what is wanted, metadata aside, and canSay
 	// whether it can be made to.
 	says, canSay func(is, want client.Object) bool
@@ -60,7 +60,7 @@ type typed[T client.Object] struct {
 	label  string
 	object T
 	list   func() client.ObjectList
-	wanted func(*capsulev1beta2.Tenant) []T
+	wanted func(t *capsulev1beta2.Tenant, owners []capsulev1beta2.CoreOwnerSpec) []T
 	says   func(is, want T) bool
 	// canSay is nil if everything can be said of an object that is there.
 	canSay func(is, want T) bool
@@ -76,9 +76,9 @@ type typed[T client.Object] struct {
 func kindOf[T client.Object](t typed[T]) *kind {
 	k := &kind{
 		gvk: t.gvk, label: t.label, object: t.object, list: t.list,
-		wanted: func(tenant *capsulev1beta2.Tenant) map[string]client.Object {
+		wanted: func(tenant *capsulev1beta2.Tenant, owners []capsulev1beta2.CoreOwnerSpec) map[string]client.Object {
 			byName := map[string]client.Object{}
-			for _, object := range t.wanted(tenant) {
+			for _, object := range t.wanted(tenant, owners) {
 				byName[object.GetName()] = object
 			}
 			return byName
@@ -106,6 +106,11 @@ func kindOf[T client.Object](t typed[T]) *kind {
 		k.explain = func(err error, want client.Object) error { return t.explain(err, want.(T)) }
 	}
 	return k
+}
+
+// whoever returns what a Tenant wants whoever owns it.
+func whoever[T client.Object](wanted func(*capsulev1beta2.Tenant) []T) func(*capsulev1beta2.Tenant, []capsulev1beta2.CoreOwnerSpec) []T {
+	return func(t *capsulev1beta2.Tenant, _ []capsulev1beta2.CoreOwnerSpec) []T { return wanted(t) }
 }
 
 // kinds returns all kinds, in the order in which they are written: what limits a

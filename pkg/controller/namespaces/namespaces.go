@@ -35,6 +35,7 @@ import (
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/objects"
+	"tenancy.capsule.io/pkg/controller/owners"
 	"tenancy.capsule.io/pkg/controller/report"
 	"tenancy.capsule.io/pkg/tenant"
 )
@@ -50,6 +51,7 @@ const rememberedTenants = 4096
 
 type reconciler struct {
 	objects.Applier
+	owners  *owners.Resolver
 	reports *report.Store
 	// phases are the kinds in the order in which they are written.
 	phases [][]*kind
@@ -60,15 +62,17 @@ type reconciler struct {
 // wants is what a Tenant wants in each of its namespaces, by kind and name.
 type wants map[*kind]map[string]client.Object
 
-// revision is one state of the spec of a Tenant.
+// revision is one state of the spec of a Tenant, and of who else owns it.
 type revision struct {
 	uid        types.UID
 	generation int64
+	owners     string
 }
 
-func newReconciler(c client.Client, live client.Reader, reports *report.Store) *reconciler {
+func newReconciler(c client.Client, live client.Reader, owners *owners.Resolver, reports *report.Store) *reconciler {
 	return &reconciler{
 		Applier: objects.Applier{Client: c, Live: live},
+		owners:  owners,
 		reports: reports,
 		phases:  kinds(),
 		wanted:  lru.New(rememberedTenants),
@@ -92,7 +96,10 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	var ref tenant.Ref
 	var wanted wants
 	if t != nil {
-		ref, wanted = tenant.RefOf(t), r.wantedBy(t)
+		ref = tenant.RefOf(t)
+		if wanted, err = r.wantedBy(ctx, t); err != nil {
+			return reconcile.Result{}, err
+		}
 	}
 	r.reports.ForgetNamespace(namespace.Name, ref)
 	var leftovers []change
@@ -146,19 +153,23 @@ func (r *reconciler) namespace(ctx context.Context, name string) (*metav1.Partia
 }
 
 // wantedBy returns what a Tenant wants.
-func (r *reconciler) wantedBy(t *capsulev1beta2.Tenant) wants {
-	key := revision{t.UID, t.Generation}
+func (r *reconciler) wantedBy(ctx context.Context, t *capsulev1beta2.Tenant) (wants, error) {
+	owners, err := r.owners.Of(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	key := revision{t.UID, t.Generation, fmt.Sprintf("%q", owners)}
 	if known, ok := r.wanted.Get(key); ok {
-		return known.(wants) //nolint:forcetypeassert // nothing else is put in
+		return known.(wants), nil //nolint:forcetypeassert // nothing else is put in
 	}
 	wanted := wants{}
 	for _, phase := range r.phases {
 		for _, k := range phase {
-			wanted[k] = k.wanted(t)
+			wanted[k] = k.wanted(t, owners)
 		}
 	}
 	r.wanted.Add(key, wanted)
-	return wanted
+	return wanted, nil
 }
 
 // write writes what is missing or not as it should be. One object that fails does
@@ -211,10 +222,14 @@ func (r *reconciler) wantedAs(ctx context.Context, k *kind, object client.Object
 	if err != nil || t == nil {
 		return nil
 	}
-	return r.wantedBy(t)[k][object.GetName()]
+	wanted, err := r.wantedBy(ctx, t)
+	if err != nil {
+		return nil
+	}
+	return wanted[k][object.GetName()]
 }
 
 // Add registers the controller.
-func Add(mgr ctrl.Manager, reports *report.Store) error {
-	return newReconciler(mgr.GetClient(), mgr.GetAPIReader(), reports).watch(mgr)
+func Add(mgr ctrl.Manager, owners *owners.Resolver, reports *report.Store) error {
+	return newReconciler(mgr.GetClient(), mgr.GetAPIReader(), owners, reports).watch(mgr)
 }

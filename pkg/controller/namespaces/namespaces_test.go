@@ -36,6 +36,7 @@ import (
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/objects"
+	"tenancy.capsule.io/pkg/controller/owners"
 	"tenancy.capsule.io/pkg/controller/report"
 	"tenancy.capsule.io/pkg/tenant"
 )
@@ -111,7 +112,7 @@ func newCluster(tb testing.TB, given ...client.Object) *cluster {
 				return underlying.Delete(ctx, object, options...)
 			},
 		}).Build()
-	c.reconciler = newReconciler(underlying, underlying, report.New())
+	c.reconciler = newReconciler(underlying, underlying, owners.New(underlying, "default"), report.New())
 	return c
 }
 
@@ -515,7 +516,7 @@ func TestConverges(t *testing.T) {
 				rt.Fatalf("the second time: %v, %q", err, c.writes)
 			}
 			want := map[string]rbacv1.RoleBinding{"mine": *in(ns, with(binding("edit", bob), func(b *rbacv1.RoleBinding) { b.Name = "mine" }))}
-			for _, b := range RoleBindings(t1) {
+			for _, b := range RoleBindings(t1, tenant.Owners(t1, tenant.Sources{})) {
 				want[b.Name] = *in(ns, *b)
 			}
 			got := map[string]rbacv1.RoleBinding{}
@@ -527,6 +528,35 @@ func TestConverges(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestOtherOwners holds that RoleBindings follow what makes owners, although the Tenant
+// stays as it is.
+func TestOtherOwners(t *testing.T) {
+	bobs := tenantOwner("b", owner(capsulev1beta2.UserOwner, "bob", "view").CoreOwnerSpec)
+	c := newCluster(t, oil([]capsulev1beta2.OwnerSpec{owner(capsulev1beta2.UserOwner, "alice", "admin")}), namespaceOf(ns, "oil", "oil-1"), bobs)
+	holds := func(want ...rbacv1.RoleBinding) {
+		t.Helper()
+		if err := c.reconcile(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var names, got []string
+		for i := range want {
+			names = append(names, want[i].Name)
+		}
+		for _, b := range c.bindings(t.Context(), t) {
+			got = append(got, b.Name)
+		}
+		if diff := cmp.Diff(slices.Sorted(slices.Values(names)), got); diff != "" {
+			t.Errorf("RoleBindings (-want +got):\n%s", diff)
+		}
+	}
+	holds(binding("admin", alice), binding("view", bob))
+	if err := c.Delete(t.Context(), bobs); err != nil {
+		t.Fatal(err)
+	}
+	c.owners = owners.New(c.Client, "default")
+	holds(binding("admin", alice))
 }
 
 func TestUnsettled(t *testing.T) {

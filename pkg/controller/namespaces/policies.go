@@ -40,7 +40,7 @@ func networkPolicies() *kind {
 	return exactly(typed[*networkingv1.NetworkPolicy]{
 		gvk: networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy"), label: capsulev1beta2.NetworkPolicyLabel,
 		object: &networkingv1.NetworkPolicy{}, list: func() client.ObjectList { return &networkingv1.NetworkPolicyList{} },
-		wanted: NetworkPolicies,
+		wanted: whoever(NetworkPolicies),
 		says: func(is, want *networkingv1.NetworkPolicy) bool {
 			return equality.Semantic.DeepEqual(is.Spec, want.Spec)
 		},
@@ -94,7 +94,7 @@ func limitRanges() *kind {
 	return exactly(typed[*corev1.LimitRange]{
 		gvk: corev1.SchemeGroupVersion.WithKind("LimitRange"), label: capsulev1beta2.LimitRangeLabel,
 		object: &corev1.LimitRange{}, list: func() client.ObjectList { return &corev1.LimitRangeList{} },
-		wanted: LimitRanges,
+		wanted: whoever(LimitRanges),
 		says:   func(is, want *corev1.LimitRange) bool { return equality.Semantic.DeepEqual(is.Spec, want.Spec) },
 	}, func(limits, want *corev1.LimitRange) { limits.Spec = *want.Spec.DeepCopy() })
 }

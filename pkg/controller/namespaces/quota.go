@@ -25,7 +25,7 @@ func resourceQuotas() *kind {
 	k := typed[*corev1.ResourceQuota]{
 		gvk: corev1.SchemeGroupVersion.WithKind("ResourceQuota"), label: capsulev1beta2.ResourceQuotaLabel,
 		object: &corev1.ResourceQuota{}, list: func() client.ObjectList { return &corev1.ResourceQuotaList{} },
-		wanted: ResourceQuotas,
+		wanted: whoever(ResourceQuotas),
 		says: func(is, want *corev1.ResourceQuota) bool {
 			a, b := is.Spec, want.Spec
 			if quotas.IsShared(want) {

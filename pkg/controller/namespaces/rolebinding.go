@@ -45,12 +45,13 @@ func roleBindings() *kind {
 	})
 }
 
-// RoleBindings returns what each namespace of a Tenant should have, without the
-// namespace, in order of name: one for each owner and ClusterRole, and one for each
-// additional one. Those with the same ClusterRole and subjects are one, with the
-// metadata of all; where they disagree the last one counts. Owners whose names
-// cannot be understood have none.
-func RoleBindings(t *capsulev1beta2.Tenant) []*rbacv1.RoleBinding {
+// RoleBindings returns what each namespace of a Tenant with these owners should have,
+// without the namespace, in order of name: one for each owner and ClusterRole, and one
+// for each additional one. Those with the same ClusterRole and subjects are one, with
+// the metadata of all; where they disagree the last one counts. Those of an owner have
+// the metadata that the Tenant's spec gives it. Owners whose names cannot be
+// understood have none.
+func RoleBindings(t *capsulev1beta2.Tenant, owners []capsulev1beta2.CoreOwnerSpec) []*rbacv1.RoleBinding {
 	byName := map[string]*rbacv1.RoleBinding{}
 	add := func(role string, subjects []rbacv1.Subject, labels, annotations map[string]string) {
 		hash := tenant.RoleBindingHash(role, subjects)
@@ -72,15 +73,22 @@ func RoleBindings(t *capsulev1beta2.Tenant) []*rbacv1.RoleBinding {
 		}
 		maps.Copy(binding.Annotations, annotations)
 	}
+	metadata := map[capsulev1beta2.UserSpec]*capsulev1beta2.OwnerSpec{}
 	for i := range t.Spec.Owners {
-		owner := &t.Spec.Owners[i]
+		metadata[t.Spec.Owners[i].UserSpec] = &t.Spec.Owners[i]
+	}
+	for _, owner := range owners {
 		subject, err := tenant.Subject(owner.UserSpec)
 		if err != nil {
 			// The status of the Tenant says so.
 			continue
 		}
-		for _, role := range tenant.ClusterRoles(owner.CoreOwnerSpec) {
-			add(role, []rbacv1.Subject{subject}, owner.Labels, owner.Annotations)
+		var labels, annotations map[string]string
+		if spec := metadata[owner.UserSpec]; spec != nil {
+			labels, annotations = spec.Labels, spec.Annotations
+		}
+		for _, role := range owner.ClusterRoles {
+			add(role, []rbacv1.Subject{subject}, labels, annotations)
 		}
 	}
 	for i := range t.Spec.AdditionalRoleBindings {

@@ -42,6 +42,14 @@ func oil(owners []capsulev1beta2.OwnerSpec, additional ...capsulev1beta2.Additio
 	}
 }
 
+// tenantOwner returns a TenantOwner that names oil in its label.
+func tenantOwner(name string, spec capsulev1beta2.CoreOwnerSpec) *capsulev1beta2.TenantOwner {
+	return &capsulev1beta2.TenantOwner{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"projectcapsule.dev/tenant": "oil"}},
+		Spec:       capsulev1beta2.TenantOwnerSpec{CoreOwnerSpec: spec},
+	}
+}
+
 // binding returns a RoleBinding of oil's as it is written.
 func binding(role string, subjects ...rbacv1.Subject) rbacv1.RoleBinding {
 	hash := tenant.RoleBindingHash(role, subjects)
@@ -87,9 +95,21 @@ func TestRoleBindings(t *testing.T) {
 		return capsulev1beta2.AdditionalRoleBinding{ClusterRoleName: role, Subjects: subjects, Labels: labels, Annotations: annotations}
 	}
 	for name, test := range map[string]struct {
-		given *capsulev1beta2.Tenant
-		want  []rbacv1.RoleBinding
+		given   *capsulev1beta2.Tenant
+		sources tenant.Sources
+		want    []rbacv1.RoleBinding
 	}{
+		"owners by other means, with the metadata of the spec": {
+			given: oil([]capsulev1beta2.OwnerSpec{named}),
+			sources: tenant.Sources{TenantOwners: []*capsulev1beta2.TenantOwner{
+				tenantOwner("a", owner(user, "alice", "edit").CoreOwnerSpec), tenantOwner("b", owner(user, "bob", "view").CoreOwnerSpec),
+			}},
+			want: []rbacv1.RoleBinding{
+				labelled(binding("admin", alice), map[string]string{"team": "a"}, map[string]string{"note": "a"}),
+				labelled(binding("edit", alice), map[string]string{"team": "a"}, map[string]string{"note": "a"}),
+				binding("view", bob),
+			},
+		},
 		"nobody": {given: oil(nil)},
 		"default roles": {
 			given: oil([]capsulev1beta2.OwnerSpec{owner(user, "alice")}),
@@ -134,7 +154,7 @@ func TestRoleBindings(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := test.given.DeepCopy()
-			got := dereferenced(RoleBindings(test.given))
+			got := dereferenced(RoleBindings(test.given, tenant.Owners(test.given, test.sources)))
 			byName := cmpopts.SortSlices(func(a, b rbacv1.RoleBinding) bool { return a.Name < b.Name })
 			if diff := cmp.Diff(test.want, got, byName, cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("RoleBindings (-want +got):\n%s", diff)

@@ -25,6 +25,7 @@ import (
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/objects"
+	"tenancy.capsule.io/pkg/controller/owners"
 	"tenancy.capsule.io/pkg/tenant"
 )
 
@@ -56,7 +57,11 @@ func (r *reconciler) watch(mgr ctrl.Manager) error {
 			b = b.Watches(k.object, handler.EnqueueRequestsFromMapFunc(itsNamespace), builder.WithPredicates(r.unsettled(k)))
 		}
 	}
-	return b.Complete(r)
+	return r.owners.Watch(b, func(ctx context.Context, q queue, c owners.Change) {
+		for _, request := range r.namespacesOf(ctx, c.Tenant) {
+			q.Add(request)
+		}
+	}).Complete(r)
 }
 
 // changedNamespace picks the updates of a namespace after which something is to be
@@ -107,7 +112,15 @@ func (r *reconciler) wantsOther(e event.UpdateEvent) bool {
 	if !ok1 || !ok2 || was.UID != is.UID {
 		return true
 	}
-	return !tenant.SameNamespaceMetadata(was, is) || was.Generation != is.Generation && !equality.Semantic.DeepEqual(r.wantedBy(was), r.wantedBy(is))
+	if !tenant.SameNamespaceMetadata(was, is) {
+		return true
+	}
+	if was.Generation == is.Generation {
+		return false
+	}
+	before, err1 := r.wantedBy(context.Background(), was)
+	after, err2 := r.wantedBy(context.Background(), is)
+	return err1 != nil || err2 != nil || !equality.Semantic.DeepEqual(before, after)
 }
 
 // namespacesOf returns requests for the namespaces of a Tenant, which may be gone.

@@ -6,8 +6,9 @@
 //
 // Invariant: what is cached is no more than what is asked of it. Namespaces,
 // nodes and classes are kept as metadata; RoleBindings, quotas and policies only
-// where Capsule's label marks them as managed; of a volume its claim and its phase. Nobody changes a
-// cached object: some are handed out without a copy.
+// where Capsule's label marks them as managed; service accounts, as metadata, only
+// where a label makes them owners; of a volume its claim and its phase. Nobody changes
+// a cached object: some are handed out without a copy.
 package objects
 
 import (
@@ -60,6 +61,8 @@ var (
 	IngressClassKind  = networkingv1.SchemeGroupVersion.WithKind("IngressClass")
 	PriorityClassKind = schedulingv1.SchemeGroupVersion.WithKind("PriorityClass")
 	RuntimeClassKind  = nodev1.SchemeGroupVersion.WithKind("RuntimeClass")
+	// ServiceAccountKind is cached as far as OwnerPromotionLabel is "true".
+	ServiceAccountKind = corev1.SchemeGroupVersion.WithKind("ServiceAccount")
 )
 
 // Metadata returns an empty object by which the metadata of a kind is asked for.
@@ -90,6 +93,8 @@ func CacheOptions() cache.Options {
 			&rbacv1.ClusterRole{}:        {Label: hasNot(capsulev1beta2.TenantLabel)},
 			&rbacv1.ClusterRoleBinding{}: {Label: hasNot(capsulev1beta2.TenantLabel)},
 			&corev1.PersistentVolume{}:   {Transform: claimOnly},
+			// There are many, and few that are asked for.
+			Metadata(ServiceAccountKind): {Label: labels.SelectorFromSet(labels.Set{capsulev1beta2.OwnerPromotionLabel: "true"})},
 		},
 	}
 }

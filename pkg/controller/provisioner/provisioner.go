@@ -1,8 +1,9 @@
 // Copyright The Capsule Tenancy Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package provisioner lets the capsule users create namespaces, and makes the
-// ClusterRole with which owners delete theirs.
+// Package provisioner lets the capsule users create namespaces, the administrators, and
+// the service accounts that are owners by their label; and makes the ClusterRole with
+// which owners delete theirs.
 //
 // Invariants:
 //   - Roles are written before bindings, and deleted after them.
@@ -36,6 +37,7 @@ import (
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/objects"
+	"tenancy.capsule.io/pkg/controller/owners"
 	"tenancy.capsule.io/pkg/controller/report"
 	"tenancy.capsule.io/pkg/tenant"
 )
@@ -52,6 +54,7 @@ var (
 
 type reconciler struct {
 	objects.Applier
+	owners  *owners.Resolver
 	reports *report.Store
 }
 
@@ -62,7 +65,11 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		// Everything stays until there is one again.
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
-	wanted, invalid := Compute(&configuration.Spec)
+	more, err := r.others(ctx)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	wanted, invalid := Compute(&configuration.Spec, more)
 	errs := make([]error, 0, len(wanted.Roles)+2)
 	allows := true
 	for i := range wanted.Roles {
@@ -77,9 +84,25 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		errs = append(errs, r.writeBinding(ctx, &wanted.Binding))
 	}
 	errs = append(errs, r.prune(ctx, wanted))
-	err := errors.Join(errs...)
+	err = errors.Join(errs...)
 	r.reports.Set(tenant.Ref{Name: configuration.Name, UID: configuration.UID}, Name, "", errors.Join(invalid.ToAggregate(), err))
 	return reconcile.Result{}, err
+}
+
+// Others are those who create namespaces besides whom a configuration names.
+type Others struct {
+	TenantOwners []*capsulev1beta2.TenantOwner
+	Promoted     []capsulev1beta2.UserSpec
+}
+
+func (r *reconciler) others(ctx context.Context) (Others, error) {
+	var o Others
+	var err error
+	if o.TenantOwners, err = r.owners.TenantOwners(ctx); err != nil {
+		return o, err
+	}
+	o.Promoted, err = r.owners.Promoted(ctx)
+	return o, err
 }
 
 // Wanted is what a configuration asks for.
@@ -91,9 +114,9 @@ type Wanted struct {
 	Binding rbacv1.ClusterRoleBinding
 }
 
-// Compute returns what a configuration asks for, and which of its subjects cannot
-// be understood and are not bound.
-func Compute(spec *capsulev1beta2.CapsuleConfigurationSpec) (Wanted, field.ErrorList) {
+// Compute returns what a configuration asks for, with others, and which of its
+// subjects cannot be understood and are not bound.
+func Compute(spec *capsulev1beta2.CapsuleConfigurationSpec, others Others) (Wanted, field.ErrorList) {
 	var names capsulev1beta2.RBACConfiguration
 	if spec.RBAC != nil {
 		names = *spec.RBAC
@@ -124,8 +147,9 @@ func Compute(spec *capsulev1beta2.CapsuleConfigurationSpec) (Wanted, field.Error
 			wanted.Binding.Subjects = append(wanted.Binding.Subjects, subject)
 		}
 	}
-	bind(field.NewPath("spec", "users"), tenant.Users(spec))
+	bind(field.NewPath("spec", "users"), tenant.Users(spec, others.TenantOwners...))
 	bind(field.NewPath("spec", "administrators"), spec.Administrators)
+	bind(field.NewPath("spec", "allowServiceAccountPromotion"), others.Promoted)
 	slices.SortFunc(wanted.Binding.Subjects, tenant.CompareSubjects)
 	wanted.Binding.Subjects = slices.Compact(wanted.Binding.Subjects)
 	return wanted, invalid
@@ -253,20 +277,44 @@ func isOurs(object client.Object) bool {
 
 // Add registers the controller, for the configuration with that name. It reports
 // about the configuration.
-func Add(mgr ctrl.Manager, reports *report.Store, name string) error {
-	r := &reconciler{objects.Applier{Client: mgr.GetClient(), Live: mgr.GetAPIReader()}, reports}
+func Add(mgr ctrl.Manager, resolver *owners.Resolver, reports *report.Store, name string) error {
+	r := &reconciler{objects.Applier{Client: mgr.GetClient(), Live: mgr.GetAPIReader()}, resolver, reports}
 	toConfiguration := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
 		return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: name}}}
 	})
 	named := predicate.NewPredicateFuncs(func(o client.Object) bool { return o.GetName() == name })
-	return ctrl.NewControllerManagedBy(mgr).
+	b := ctrl.NewControllerManagedBy(mgr).
 		Named(Name).
 		Watches(&capsulev1beta2.CapsuleConfiguration{}, &handler.EnqueueRequestForObject{},
 			builder.WithPredicates(named, predicate.GenerationChangedPredicate{})).
 		Watches(&rbacv1.ClusterRole{}, toConfiguration, builder.WithPredicates(r.concerning(name))).
 		Watches(&rbacv1.ClusterRoleBinding{}, toConfiguration, builder.WithPredicates(r.concerning(name))).
-		Complete(r)
+		Watches(&capsulev1beta2.Tenant{}, toConfiguration, builder.WithPredicates(promotions))
+	b = resolver.WatchUsers(b, toConfiguration)
+	return resolver.Watch(b, func(_ context.Context, q owners.Queue, c owners.Change) {
+		if slices.ContainsFunc(slices.Concat(c.Before, c.After), isServiceAccount) {
+			q.Add(reconcile.Request{NamespacedName: types.NamespacedName{Name: name}})
+		}
+	}).Complete(r)
 }
+
+func isServiceAccount(owner capsulev1beta2.CoreOwnerSpec) bool {
+	return owner.Kind == capsulev1beta2.ServiceAccountOwner
+}
+
+// promotions picks the events of a Tenant after which its service accounts may be
+// owners by their label, or may not be any more.
+var promotions = predicate.Funcs{
+	CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList },
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		was, ok1 := e.ObjectOld.(*capsulev1beta2.Tenant)
+		is, ok2 := e.ObjectNew.(*capsulev1beta2.Tenant)
+		return !ok1 || !ok2 || was.UID != is.UID || tenant.AllowsPromotion(was, anyConfiguration) != tenant.AllowsPromotion(is, anyConfiguration)
+	},
+}
+
+// anyConfiguration leaves it to Tenants whether they allow promotion.
+var anyConfiguration = &capsulev1beta2.CapsuleConfigurationSpec{AllowServiceAccountPromotion: true}
 
 // concerning picks the events of what is ours, was ours, or has a name that we need.
 func (r *reconciler) concerning(configuration string) predicate.Predicate {
@@ -278,7 +326,7 @@ func (r *reconciler) concerning(configuration string) predicate.Predicate {
 		if err := r.Get(context.Background(), client.ObjectKey{Name: configuration}, c, client.UnsafeDisableDeepCopy); err != nil {
 			return false
 		}
-		wanted, _ := Compute(&c.Spec)
+		wanted, _ := Compute(&c.Spec, Others{})
 		return slices.ContainsFunc(wanted.Roles, func(want rbacv1.ClusterRole) bool { return want.Name == object.GetName() })
 	}
 	p := predicate.NewPredicateFuncs(concerns)

@@ -26,6 +26,7 @@ import (
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/objects"
+	"tenancy.capsule.io/pkg/controller/owners"
 	"tenancy.capsule.io/pkg/controller/report"
 	"tenancy.capsule.io/pkg/tenant"
 )
@@ -43,10 +44,42 @@ var (
 	alice = rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: "User", Name: "alice"}
 )
 
+func tenantOwner(name string, aggregate *bool) *capsulev1beta2.TenantOwner {
+	return &capsulev1beta2.TenantOwner{Spec: capsulev1beta2.TenantOwnerSpec{
+		CoreOwnerSpec: capsulev1beta2.CoreOwnerSpec{UserSpec: capsulev1beta2.UserSpec{Kind: capsulev1beta2.UserOwner, Name: name}}, Aggregate: aggregate,
+	}}
+}
+
+// TestPromotions holds that a Tenant is of interest when it allows promotion, or does
+// not allow it any more.
+func TestPromotions(t *testing.T) {
+	with := func(allow *bool) *capsulev1beta2.Tenant {
+		return &capsulev1beta2.Tenant{ObjectMeta: metav1.ObjectMeta{UID: "oil-1"}, Spec: capsulev1beta2.TenantSpec{
+			Permissions: &capsulev1beta2.Permissions{AllowOwnerPromotion: allow},
+		}}
+	}
+	for name, test := range map[string]struct {
+		was, is *capsulev1beta2.Tenant
+		want    bool
+	}{
+		"allowed as before": {with(nil), with(new(true)), false},
+		"forbidden":         {with(nil), with(new(false)), true},
+		"allowed":           {with(new(false)), with(new(true)), true},
+		"another life":      {with(nil), &capsulev1beta2.Tenant{}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := promotions.Update(event.UpdateEvent{ObjectOld: test.was, ObjectNew: test.is}); got != test.want {
+				t.Errorf("want %v, got %v", test.want, got)
+			}
+		})
+	}
+}
+
 func TestCompute(t *testing.T) {
 	const user, group, account = capsulev1beta2.UserOwner, capsulev1beta2.GroupOwner, capsulev1beta2.ServiceAccountOwner
 	for name, test := range map[string]struct {
 		given     capsulev1beta2.CapsuleConfigurationSpec
+		others    Others
 		wantRoles map[string][]string
 		wantName  string
 		want      []rbacv1.Subject
@@ -63,6 +96,16 @@ func TestCompute(t *testing.T) {
 				UserNames:      []string{"alice", "system:serviceaccount:ci:robot"},
 				UserGroups:     []string{"devs"},
 				Administrators: []capsulev1beta2.UserSpec{{Kind: user, Name: "alice"}, {Kind: account, Name: "system:serviceaccount:ci:robot"}},
+			},
+			wantRoles: map[string][]string{"capsule-namespace-deleter": {"delete"}, "capsule-namespace-provisioner": {"create", "patch"}},
+			wantName:  "capsule-namespace-provisioner",
+			want:      []rbacv1.Subject{devs, robot, alice},
+		},
+		"TenantOwners and promoted service accounts": {
+			given: capsulev1beta2.CapsuleConfigurationSpec{Users: []capsulev1beta2.UserSpec{{Kind: group, Name: "devs"}}},
+			others: Others{
+				TenantOwners: []*capsulev1beta2.TenantOwner{tenantOwner("alice", nil), tenantOwner("alice", new(false)), tenantOwner("eve", new(false))},
+				Promoted:     []capsulev1beta2.UserSpec{{Kind: account, Name: "system:serviceaccount:ci:robot"}},
 			},
 			wantRoles: map[string][]string{"capsule-namespace-deleter": {"delete"}, "capsule-namespace-provisioner": {"create", "patch"}},
 			wantName:  "capsule-namespace-provisioner",
@@ -90,7 +133,7 @@ func TestCompute(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, errs := Compute(&test.given)
+			got, errs := Compute(&test.given, test.others)
 			roles := map[string][]string{}
 			for _, role := range got.Roles {
 				roles[role.Name] = role.Rules[0].Verbs
@@ -240,7 +283,7 @@ func TestReconcile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var writes []string
 			c := newClient(&writes, test.given...)
-			r := &reconciler{objects.Applier{Client: c, Live: c}, report.New()}
+			r := &reconciler{objects.Applier{Client: c, Live: c}, owners.New(c, "default"), report.New()}
 			_, err := r.Reconcile(t.Context(), request())
 			if got := fmt.Sprint(err); test.wantErr == "" && err != nil || test.wantErr != "" && got != test.wantErr {
 				t.Errorf("want error %q, got %q", test.wantErr, got)
@@ -282,7 +325,7 @@ func TestRemovalInSpiteOfFailure(t *testing.T) {
 				return errors.New("boom")
 			},
 		})
-	r := &reconciler{objects.Applier{Client: c, Live: c}, report.New()}
+	r := &reconciler{objects.Applier{Client: c, Live: c}, owners.New(c, "default"), report.New()}
 	if _, err := r.Reconcile(t.Context(), request()); err == nil {
 		t.Error("want an error")
 	}
@@ -293,7 +336,7 @@ func TestRemovalInSpiteOfFailure(t *testing.T) {
 
 func TestConcerning(t *testing.T) {
 	c := newClient(new([]string), configured(nil))
-	r := &reconciler{objects.Applier{Client: c, Live: c}, report.New()}
+	r := &reconciler{objects.Applier{Client: c, Live: c}, owners.New(c, "default"), report.New()}
 	p := r.concerning("default")
 	mine, needed, theirs := clusterRole("old", ours), clusterRole("capsule-namespace-deleter", nil), clusterRole("view", nil)
 	for name, test := range map[string]struct {

@@ -43,6 +43,7 @@ const (
 
 // observation is what the status of a Tenant is computed from, besides the Tenant.
 type observation struct {
+	owners     []capsulev1beta2.CoreOwnerSpec
 	namespaces []metav1.PartialObjectMetadata
 	reports    []report.Report
 	classes    map[schema.GroupVersionKind][]metav1.PartialObjectMetadata
@@ -89,7 +90,7 @@ func status(t *capsulev1beta2.Tenant, found observation) *capsulev1beta2.TenantS
 	wanted := &capsulev1beta2.TenantStatus{
 		State:              state(t),
 		Size:               uint32(len(found.namespaces)),
-		Owners:             tenant.Owners(t),
+		Owners:             found.owners,
 		Classes:            classes(t, found),
 		ObservedGeneration: t.Generation,
 	}

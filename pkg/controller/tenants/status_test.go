@@ -19,6 +19,7 @@ import (
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/objects"
 	"tenancy.capsule.io/pkg/controller/report"
+	"tenancy.capsule.io/pkg/tenant"
 )
 
 var (
@@ -149,6 +150,7 @@ func TestStatus(t *testing.T) {
 		t.Status.NamespaceReservations = []capsulev1beta2.NamespaceReservation{{Name: "oil-d"}}
 	})
 	found := observation{
+		owners:     tenant.Owners(given, tenant.Sources{}),
 		namespaces: []metav1.PartialObjectMetadata{namespace("oil-c", "c-1", terminating), namespace("oil-b", "b-1"), namespace("oil-a", "a-1")},
 		reports:    []report.Report{{Source: "namespaces", Namespace: "oil-b", Message: "no such role"}},
 		classes: map[schema.GroupVersionKind][]metav1.PartialObjectMetadata{

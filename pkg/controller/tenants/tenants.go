@@ -29,6 +29,7 @@ import (
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/objects"
+	"tenancy.capsule.io/pkg/controller/owners"
 	"tenancy.capsule.io/pkg/controller/report"
 	"tenancy.capsule.io/pkg/controller/usage"
 	"tenancy.capsule.io/pkg/tenant"
@@ -42,6 +43,7 @@ var Kind = capsulev1beta2.SchemeGroupVersion.WithKind(tenant.Kind)
 
 type reconciler struct {
 	objects.Applier
+	owners   *owners.Resolver
 	reports  *report.Store
 	recorder events.EventRecorder
 	metrics  *collector
@@ -83,6 +85,9 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 func (r *reconciler) look(ctx context.Context, t *capsulev1beta2.Tenant) (observation, error) {
 	found := observation{reports: r.reports.Of(tenant.RefOf(t)), classes: map[schema.GroupVersionKind][]metav1.PartialObjectMetadata{}, now: r.clock.Now()}
 	var err error
+	if found.owners, err = r.owners.Of(ctx, t); err != nil {
+		return found, err
+	}
 	if found.namespaces, err = objects.NamespacesOf(ctx, r, t); err != nil {
 		return found, err
 	}
@@ -98,7 +103,7 @@ func (r *reconciler) look(ctx context.Context, t *capsulev1beta2.Tenant) (observ
 }
 
 // Add registers the controller, which shows what others report about Tenants.
-func Add(mgr ctrl.Manager, reports *report.Store) error {
+func Add(mgr ctrl.Manager, owners *owners.Resolver, reports *report.Store) error {
 	collector, err := register(metrics.Registry)
 	if err != nil {
 		return err
@@ -109,6 +114,7 @@ func Add(mgr ctrl.Manager, reports *report.Store) error {
 	}
 	r := &reconciler{
 		Applier:  objects.Applier{Client: mgr.GetClient(), Live: mgr.GetAPIReader()},
+		owners:   owners,
 		reports:  reports,
 		recorder: mgr.GetEventRecorder(objects.FieldManager),
 		metrics:  collector,

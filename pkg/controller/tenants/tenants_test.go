@@ -30,6 +30,7 @@ import (
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/objects"
+	"tenancy.capsule.io/pkg/controller/owners"
 	"tenancy.capsule.io/pkg/controller/report"
 	"tenancy.capsule.io/pkg/controller/usage"
 	"tenancy.capsule.io/pkg/tenant"
@@ -77,7 +78,7 @@ func newCluster(tb testing.TB, given ...client.Object) *cluster {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	c.reconciler = &reconciler{objects.Applier{Client: underlying, Live: underlying}, report.New(), recorder, metrics, used, clocktesting.NewFakePassiveClock(now)}
+	c.reconciler = &reconciler{objects.Applier{Client: underlying, Live: underlying}, owners.New(underlying, "default"), report.New(), recorder, metrics, used, clocktesting.NewFakePassiveClock(now)}
 	return c
 }
 

@@ -21,6 +21,7 @@ import (
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/objects"
+	"tenancy.capsule.io/pkg/controller/owners"
 	"tenancy.capsule.io/pkg/tenant"
 )
 
@@ -46,7 +47,9 @@ func (r *reconciler) watch(mgr ctrl.Manager) error {
 	for i := range classKinds {
 		b = b.Watches(objects.Metadata(classKinds[i].kind), r.classHandler(&classKinds[i]))
 	}
-	return b.Complete(r)
+	return r.owners.Watch(b, func(_ context.Context, q queue, c owners.Change) {
+		q.AddAfter(request(c.Tenant.Name), batch)
+	}).Complete(r)
 }
 
 // tenantHandler asks at once for a Tenant that is new, gone or changed, and later

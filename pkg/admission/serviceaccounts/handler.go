@@ -1,0 +1,161 @@
+// Copyright The Capsule Tenancy Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package serviceaccounts decides who makes a service account an owner of its tenant,
+// by the label owner.projectcapsule.dev/promote.
+//
+// Invariants:
+//   - The label is set, and kept at each change, only by an owner of the Tenant whom
+//     its spec, a TenantOwner or the configuration names. A service account that is an
+//     owner by the label makes no others: or one that was promoted once could come
+//     back for ever, however often the label is taken from it.
+//   - Nobody sets it where configuration or Tenant do not allow it. It has no effect
+//     there, but would have it from the moment that they do.
+//   - Whoever may write the service account may take the label off.
+//   - What it depends on is read from the API server: an owner who has just been
+//     removed leaves nobody behind. What cannot be found out is refused.
+package serviceaccounts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	"tenancy.capsule.io/pkg/admission/internal/answer"
+	"tenancy.capsule.io/pkg/controller/objects"
+	"tenancy.capsule.io/pkg/controller/owners"
+	"tenancy.capsule.io/pkg/tenant"
+)
+
+// deadline ends a request somewhat before the API server gives it up, so that the
+// user is told what was being waited for.
+const deadline = 9 * time.Second
+
+// Handler answers for service accounts with the label. It may be called concurrently.
+type Handler struct {
+	live   client.Reader
+	owners *owners.Resolver
+}
+
+var _ admission.Handler = &Handler{}
+
+// NewHandler returns a Handler that reads from the API server.
+func NewHandler(live client.Reader, owners *owners.Resolver) *Handler {
+	return &Handler{live: live, owners: owners}
+}
+
+// Handle answers a request.
+func (h *Handler) Handle(ctx context.Context, request admission.Request) admission.Response {
+	ctx, cancel := context.WithTimeout(ctx, deadline)
+	defer cancel()
+	old, account, err := parse(&request.AdmissionRequest)
+	switch {
+	case err != nil:
+		return answer.BadRequest(err)
+	case account == nil || !tenant.IsPromoted(account):
+		return answer.Allowed()
+	// Nothing holds up what is on its way out.
+	case account.DeletionTimestamp != nil && old != nil && tenant.IsPromoted(old):
+		return answer.Allowed()
+	}
+	refusal, err := h.judge(ctx, request.Namespace, answer.User(&request.UserInfo))
+	switch {
+	case err != nil:
+		return answer.Failed(ctx, err)
+	case refusal != "":
+		return answer.Forbidden(&request.AdmissionRequest, fmt.Sprintf(
+			"the label %s makes the service account an owner of the tenant that namespace %q belongs to, %s",
+			capsulev1beta2.OwnerPromotionLabel, request.Namespace, refusal))
+	}
+	return answer.Allowed()
+}
+
+// judge says why somebody may not promote the service accounts of a namespace, and
+// what to do.
+func (h *Handler) judge(ctx context.Context, namespace string, info user.Info) (string, error) {
+	t, err := h.tenantOf(ctx, namespace)
+	if err != nil {
+		return "", err
+	}
+	if t == nil {
+		return "which belongs to none: leave the label out", nil
+	}
+	config, err := h.owners.Configuration(ctx, h.live, owners.Recent)
+	if err != nil {
+		return "", err
+	}
+	if config == nil || !config.AllowServiceAccountPromotion {
+		return "which the CapsuleConfiguration does not allow: leave the label out, " +
+			"or ask a cluster administrator to set its spec.allowServiceAccountPromotion", nil
+	}
+	if !tenant.AllowsPromotion(t, config) {
+		return "which the Tenant does not allow: leave the label out, " +
+			"or ask a cluster administrator to set its spec.permissions.allowOwnerPromotion", nil
+	}
+	sources, err := h.owners.About(ctx, info)
+	if err != nil {
+		return "", err
+	}
+	if sources, err = h.owners.Confirm(ctx, h.live, sources, info); err != nil {
+		return "", err
+	}
+	sources.Config, sources.Promoted = config, nil
+	if !tenant.IsOwner(t, sources, info) {
+		return "which only the owners do that the Tenant or a TenantOwner names, and administrators; not service accounts " +
+			"that have this label themselves: leave the label out, or have one of them set it", nil
+	}
+	return "", nil
+}
+
+// tenantOf returns the Tenant that a namespace belongs to, or nil.
+func (h *Handler) tenantOf(ctx context.Context, name string) (*capsulev1beta2.Tenant, error) {
+	namespace := objects.Metadata(objects.NamespaceKind)
+	switch err := h.live.Get(ctx, client.ObjectKey{Name: name}, namespace); {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("get namespace %s: %w", name, err)
+	}
+	return objects.TenantOf(ctx, h.live, namespace)
+}
+
+// parse returns the service account as it was and as it is to be. Either is nil if it
+// is created, or deleted.
+func parse(request *admissionv1.AdmissionRequest) (old, account *metav1.PartialObjectMetadata, err error) {
+	if request.Resource.Group != corev1.GroupName || request.Resource.Resource != "serviceaccounts" {
+		return nil, nil, fmt.Errorf("%s is not serviceaccounts", request.Resource.Resource)
+	}
+	if request.Operation == admissionv1.Update {
+		if old, err = decode(request.OldObject.Raw); err != nil {
+			return nil, nil, fmt.Errorf("decode oldObject: %w", err)
+		}
+	}
+	if request.Operation == admissionv1.Create || request.Operation == admissionv1.Update {
+		if account, err = decode(request.Object.Raw); err != nil {
+			return nil, nil, fmt.Errorf("decode object: %w", err)
+		}
+	}
+	return old, account, nil
+}
+
+func decode(raw []byte) (*metav1.PartialObjectMetadata, error) {
+	if len(raw) == 0 {
+		return nil, errors.New("there is none")
+	}
+	account := &metav1.PartialObjectMetadata{}
+	if err := json.Unmarshal(raw, account); err != nil {
+		return nil, err
+	}
+	return account, nil
+}
