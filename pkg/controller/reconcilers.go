@@ -22,6 +22,7 @@ import (
 	"tenancy.capsule.io/pkg/controller/configuration"
 	"tenancy.capsule.io/pkg/controller/namespaces"
 	"tenancy.capsule.io/pkg/controller/provisioner"
+	"tenancy.capsule.io/pkg/controller/replication"
 	"tenancy.capsule.io/pkg/controller/report"
 	"tenancy.capsule.io/pkg/controller/tenants"
 	"tenancy.capsule.io/pkg/controller/volumes"
@@ -61,6 +62,7 @@ func reconcilers() []reconciler {
 		{provisioner.Name, func(mgr ctrl.Manager, c Config, r reports) error {
 			return provisioner.Add(mgr, r.ofConfiguration, c.ConfigurationName)
 		}},
+		{replication.Name, func(mgr ctrl.Manager, c Config, _ reports) error { return replication.Add(mgr, c.ConfigurationName) }},
 		{tenants.Name, func(mgr ctrl.Manager, _ Config, r reports) error { return tenants.Add(mgr, r.ofTenants) }},
 		{volumes.Name, func(mgr ctrl.Manager, _ Config, _ reports) error { return volumes.Add(mgr) }},
 	}
