@@ -97,6 +97,7 @@ func (r *reconciler) reconcile(ctx context.Context, s *subject) error {
 	}
 	if s.spec.Cordoned {
 		s.setCordoned(true, r.clock.Now())
+		s.status.ObservedGeneration = s.GetGeneration()
 		return r.writeStatus(ctx, s)
 	}
 	s.setCordoned(false, r.clock.Now())

@@ -102,7 +102,7 @@ func (r *run) call(function reflect.Value, args []reflect.Value, guard func(args
 		results = function.Call(args)
 	}
 	if len(results) == 2 && !results[1].IsNil() {
-		err, ok := results[1].Interface().(error)
+		err, ok := reflect.TypeAssert[error](results[1])
 		if !ok {
 			return reflect.Value{}, errors.New("the function failed")
 		}

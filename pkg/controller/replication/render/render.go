@@ -20,6 +20,7 @@ package render
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"strings"
 )
@@ -74,10 +75,7 @@ func Value(value any, names Names) (result any, size int, err error) {
 				continue
 			}
 			if expanded == nil {
-				expanded = make(map[string]any, len(value))
-				for key, old := range value {
-					expanded[key] = old
-				}
+				expanded = maps.Clone(value)
 			}
 			expanded[key], size = now, size+n
 		}
