@@ -17,6 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -482,9 +483,8 @@ func TestReplicationOfAllTenants(t *testing.T) {
 }
 
 // TestReplicationSettles holds that nothing is written while nothing changes, however
-// often it is looked at.
+// often it is looked at, and by whom.
 func TestReplicationSettles(t *testing.T) {
-	t.Parallel()
 	createReplicated(t, "settled", "edit", "settled-1", "settled-2")
 	r := tenantResource("settled-1", "all", items(configMapItem(t, "x", map[string]string{"a": "1"})))
 	require.NoError(t, admin(t).Create(t.Context(), r))
@@ -517,4 +517,61 @@ func TestReplicationSettles(t *testing.T) {
 	}
 	_, after := count()
 	compare(t, "writes", before, after)
+
+	// Another process knows nothing of this, and changes nothing.
+	versions := func() (versions []string) {
+		t.Helper()
+		c := admin(t)
+		for _, object := range []client.Object{
+			r, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "settled-1", Name: "x"}},
+			&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "settled-2", Name: "x"}},
+		} {
+			require.NoError(t, c.Get(t.Context(), client.ObjectKeyFromObject(object), object))
+			versions = append(versions, object.GetResourceVersion())
+		}
+		return versions
+	}
+	requestReconcile(t, r)
+	want := versions()
+	require.NoError(t, system.Controller.Stop())
+	looksBefore, _ := count()
+	require.NoError(t, system.Controller.Start(t.Context()))
+	await(t, "requests after the start", true, func(context.Context) (bool, error) {
+		looks, applied := count()
+		// Two looks, and two that apply.
+		return looks >= looksBefore+2 && applied >= after+2, nil
+	})
+	requestReconcile(t, r)
+	want[0] = r.ResourceVersion // its annotation
+	await(t, "look after the start", true, func(context.Context) (bool, error) {
+		looks, _ := count()
+		return looks >= looksBefore+4, nil
+	})
+	compare(t, "versions", want, versions())
+}
+
+// TestApplyWithoutVersionOnlyMakes holds what replication relies on: what is applied
+// with this resourceVersion is made, or refused, even by force.
+func TestApplyWithoutVersionOnlyMakes(t *testing.T) {
+	t.Parallel()
+	createFree(t, "made-once")
+	c := admin(t)
+	for _, kind := range []string{"v1 ConfigMap", "capsule.clastix.io/v1beta2 TenantResource"} {
+		apiVersion, kind, _ := strings.Cut(kind, " ")
+		for i, label := range []string{"first", "second"} {
+			object := &unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{
+				"namespace": "made-once", "name": "x", "resourceVersion": "1", "labels": map[string]any{"by": label},
+			}}}
+			object.SetAPIVersion(apiVersion)
+			object.SetKind(kind)
+			err := c.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(object), client.FieldOwner(label), client.ForceOwnership)
+			if i == 0 {
+				require.NoError(t, err)
+				continue
+			}
+			require.True(t, apierrors.IsConflict(err), "%s: want a conflict, got: %v", kind, err)
+			require.NoError(t, c.Get(t.Context(), client.ObjectKeyFromObject(object), object))
+			compare(t, "label", "first", object.GetLabels()["by"])
+		}
+	}
 }

@@ -172,9 +172,10 @@ func (w *writer) make(ctx context.Context, i *item, o *outcome) error {
 // is not known to be right. The error is a conflict if it is not that object any more.
 func (w *writer) change(ctx context.Context, i *item, present *metav1.PartialObjectMetadata, o *outcome) error {
 	own := ownEntry(present, w.manager)
-	o.created = own != nil && (o.created || isMade(present, own))
+	ours := own != nil || w.applied.knows(w.subject, i.itemKey, present.UID)
+	o.created = ours && (o.created || isMade(present, own))
 	switch {
-	case own == nil && !w.settings.Adopt:
+	case !ours && !w.settings.Adopt:
 		o.written = nil
 		return errForeign
 	case present.DeletionTimestamp != nil:

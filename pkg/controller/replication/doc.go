@@ -22,7 +22,9 @@
 //     an object is made by a request that fails if there is one, and changed by a
 //     request that fails if it is not the one that was looked at.
 //   - Whose an object is, the object itself says, by managedFields: each subject is a
-//     field manager of its own. What the status says is a hint where to look.
+//     field manager of its own. What the status says is a hint where to look. Only
+//     when somebody has removed all that was applied is it known by its UID, for as
+//     long as the process remembers that.
 //   - What is written is in the status, and the finalizer on the subject, before it is
 //     written. A status is written only if nobody has written the subject since it was
 //     read. So nothing is left behind when the controller ends at any point.

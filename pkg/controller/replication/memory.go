@@ -18,9 +18,10 @@ type revision struct {
 	resourceVersion string
 }
 
-// memory knows in which state objects were last found right. It only saves requests:
-// what it does not know is applied, and the API server writes nothing if that changes
-// nothing. All methods may be called concurrently.
+// memory knows in which state objects were last found right. It saves requests: what
+// it does not know is applied, and the API server writes nothing if that changes
+// nothing. And it knows an object again from which somebody has removed all that was
+// applied. All methods may be called concurrently.
 type memory struct {
 	// lock protects of.
 	lock sync.Mutex
@@ -52,6 +53,18 @@ func (m *memory) is(subject types.NamespacedName, key itemKey, r revision) bool 
 	defer m.lock.Unlock()
 	known, ok := m.of[subject]
 	return ok && known.items[key] == r
+}
+
+// knows reports whether this very object was found right once.
+func (m *memory) knows(subject types.NamespacedName, key itemKey, uid types.UID) bool {
+	m.lock.Lock()
+	defer m.lock.Unlock()
+	known, ok := m.of[subject]
+	if !ok {
+		return false
+	}
+	r, ok := known.items[key]
+	return ok && r.uid == uid
 }
 
 func (m *memory) remember(subject types.NamespacedName, key itemKey, r revision) {

@@ -13,7 +13,8 @@ import (
 )
 
 // ownEntry returns the part of an object's managedFields that a field manager
-// applied, or nil.
+// applied, or nil. There is none, either, when somebody has removed all that it
+// applied.
 func ownEntry(object metav1.Object, manager string) *metav1.ManagedFieldsEntry {
 	entries := object.GetManagedFields()
 	for i := range entries {
@@ -29,9 +30,9 @@ func isOwn(entry metav1.ManagedFieldsEntry, manager string) bool {
 }
 
 // isMade reports whether an object was made by the field manager that applied this
-// part of it: its label says so, and the label is its own.
+// part of it: its label says so, and the label is its own. There may be no such part.
 func isMade(object metav1.Object, own *metav1.ManagedFieldsEntry) bool {
-	if object.GetLabels()[capsulev1beta2.CreatedByLabel] != capsulev1beta2.ManagedByReplications || own.FieldsV1 == nil {
+	if own == nil || own.FieldsV1 == nil || object.GetLabels()[capsulev1beta2.CreatedByLabel] != capsulev1beta2.ManagedByReplications {
 		return false
 	}
 	var fields struct {

@@ -101,7 +101,7 @@ func (w *writer) left(ctx context.Context, entry *capsulev1beta2.ProcessedItem) 
 		return nil, false, err
 	}
 	own := ownEntry(present, w.manager)
-	if own == nil {
+	if own == nil && !w.applied.knows(w.subject, keyOf(entry), present.UID) {
 		return nil, false, nil
 	}
 	return present, entry.Status.Created || isMade(present, own), nil
