@@ -263,11 +263,11 @@ func entries(status capsulev1beta2.ReplicationStatus) []string {
 	return lines
 }
 
-// data returns what a ConfigMap holds, or nil if there is none.
-func (c *cluster) data(tb testing.TB, namespace, name string) map[string]string {
+// data returns what the ConfigMap "x" of a namespace holds, or nil if there is none.
+func (c *cluster) data(tb testing.TB, namespace string) map[string]string {
 	tb.Helper()
 	var configMap corev1.ConfigMap
-	if err := c.Get(tb.Context(), client.ObjectKey{Namespace: namespace, Name: name}, &configMap); err != nil {
+	if err := c.Get(tb.Context(), client.ObjectKey{Namespace: namespace, Name: "x"}, &configMap); err != nil {
 		if client.IgnoreNotFound(err) != nil {
 			tb.Fatal(err)
 		}
@@ -305,7 +305,7 @@ func configMap(namespace, name string, data map[string]string, labels ...string)
 	return c
 }
 
-// item returns a ConfigMap as an item.
+// rawItem returns a ConfigMap as an item.
 func rawItem(name string, pairs ...string) runtime.RawExtension {
 	u := unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{"name": name}}}
 	u.SetGroupVersionKind(configMapKind)

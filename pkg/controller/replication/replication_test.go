@@ -33,7 +33,7 @@ func TestLifeOfATenantResource(t *testing.T) {
 	compare(t, "writes", []string{"oil-a/sa: make oil-a/x", "oil-a/sa: make oil-b/x"}, c.takeWrites())
 	compare(t, "writes of the subject", []string{"finalizers r", "status r", "status r"}, c.takeSubjects())
 	compare(t, "finalizers", []string{capsulev1beta2.Finalizer}, r.Finalizers)
-	compare(t, "data", map[string]string{"in": "oil-b"}, c.data(t, "oil-b", "x"))
+	compare(t, "data", map[string]string{"in": "oil-b"}, c.data(t, "oil-b"))
 	compare(t, "observed generation", int64(1), r.Status.ObservedGeneration)
 	compare(t, "size", uint32(2), r.Status.Size)
 
@@ -54,7 +54,7 @@ func TestLifeOfATenantResource(t *testing.T) {
 	c.reconcile(t, r)
 	compare(t, "writes", []string{"oil-a/sa: apply oil-b/x"}, c.takeWrites())
 	compare(t, "entries", []string{"oil-a/x True created 03:04:05", "oil-b/x True created 03:05:05"}, entries(r.Status.ReplicationStatus))
-	compare(t, "data", map[string]string{"in": "oil-b"}, c.data(t, "oil-b", "x"))
+	compare(t, "data", map[string]string{"in": "oil-b"}, c.data(t, "oil-b"))
 
 	// What leaves the spec, and a namespace that leaves.
 	edit(t, c, r, func(r *capsulev1beta2.TenantResource) { r.Spec.Resources[0].RawItems[0] = rawItem("y") })
@@ -85,7 +85,7 @@ func TestForeignObject(t *testing.T) {
 	compare(t, "ready", "False Failed: ConfigMap oil-a/x (resources[0].rawItems[0]): "+errForeign.Error(), ready(r))
 	compare(t, "entries", []string{"oil-a/x False", "oil-b/x True created 03:04:05"}, entries(r.Status.ReplicationStatus))
 	compare(t, "writes", []string{"oil-a/sa: make oil-b/x"}, c.takeWrites())
-	compare(t, "data", map[string]string{"theirs": "1"}, c.data(t, "oil-a", "x"))
+	compare(t, "data", map[string]string{"theirs": "1"}, c.data(t, "oil-a"))
 
 	edit(t, c, r, func(r *capsulev1beta2.TenantResource) {
 		r.Spec.Settings = &capsulev1beta2.ReplicationSettings{Adopt: true}
@@ -93,13 +93,13 @@ func TestForeignObject(t *testing.T) {
 	c.reconcile(t, r)
 	compare(t, "entries", []string{"oil-a/x True 03:04:05", "oil-b/x True created 03:04:05"}, entries(r.Status.ReplicationStatus))
 	compare(t, "writes", []string{"oil-a/sa: apply oil-a/x"}, c.takeWrites())
-	compare(t, "data", map[string]string{"theirs": "1", "ours": "1"}, c.data(t, "oil-a", "x"))
+	compare(t, "data", map[string]string{"theirs": "1", "ours": "1"}, c.data(t, "oil-a"))
 
 	// It is given back.
 	edit(t, c, r, func(r *capsulev1beta2.TenantResource) { r.Spec.Resources = nil })
 	c.reconcile(t, r)
 	compare(t, "writes", []string{"oil-a/sa: apply oil-a/x", "oil-a/sa: delete oil-b/x"}, c.takeWrites())
-	compare(t, "data", map[string]string{"theirs": "1"}, c.data(t, "oil-a", "x"))
+	compare(t, "data", map[string]string{"theirs": "1"}, c.data(t, "oil-a"))
 	compare(t, "finalizers", nil, r.Finalizers)
 	compare(t, "ready", "True Succeeded: 0 objects are as they should be", ready(r))
 }
@@ -131,12 +131,12 @@ func TestForeignObjectInBetween(t *testing.T) {
 	}
 	c.reconcile(t, r)
 	compare(t, "entries", []string{"oil-b/x False"}, entries(r.Status.ReplicationStatus))
-	compare(t, "data", map[string]string{"theirs": "1"}, c.data(t, "oil-b", "x"))
+	compare(t, "data", map[string]string{"theirs": "1"}, c.data(t, "oil-b"))
 	// Another object has its name now: it is not deleted.
 	edit(t, c, r, func(r *capsulev1beta2.TenantResource) { r.Spec.Resources = nil })
 	c.reconcile(t, r)
 	compare(t, "entries", []string{}, entries(r.Status.ReplicationStatus))
-	compare(t, "data", map[string]string{"theirs": "1"}, c.data(t, "oil-b", "x"))
+	compare(t, "data", map[string]string{"theirs": "1"}, c.data(t, "oil-b"))
 }
 
 // TestNothingIsLeftBehind ends the controller after each of its requests in turn, and
@@ -185,7 +185,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			}
 			c.reconcile(t, r)
 			for _, namespace := range []string{"oil-a", "oil-b"} {
-				if c.data(t, namespace, "x") != nil || apierrors.IsNotFound(c.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "x"}, &corev1.ConfigMap{})) == false {
+				if err := c.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "x"}, &corev1.ConfigMap{}); !apierrors.IsNotFound(err) {
 					t.Errorf("an object is left in %s", namespace)
 				}
 			}
