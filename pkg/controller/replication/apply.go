@@ -48,12 +48,14 @@ type writer struct {
 	// subject is the key under which applied remembers.
 	subject types.NamespacedName
 	applied *memory
+	// recent is how long an object that was found right is not looked at again.
+	recent time.Duration
 }
 
 func (r *reconciler) writer(s *subject, as identity) *writer {
 	w := &writer{
 		identity: as, manager: s.manager(), clock: r.clock,
-		subject: client.ObjectKeyFromObject(s), applied: r.applied,
+		subject: client.ObjectKeyFromObject(s), applied: r.applied, recent: s.period() * 8 / 10,
 	}
 	if s.spec.Settings != nil {
 		w.settings = *s.spec.Settings
@@ -114,12 +116,23 @@ func (w *writer) write(ctx context.Context, i *item, was *capsulev1beta2.Process
 		o.err = i.err
 		return o
 	}
+	if was != nil && was.Status.Status == metav1.ConditionTrue && w.isRecent(i, o.created) {
+		return o
+	}
 	err := w.place(ctx, i, &o)
 	if objects.IsNamespaceGone(err) {
 		return outcome{gone: true}
 	}
 	o.err = w.explain(err)
 	return o
+}
+
+// isRecent reports whether the object was found right a short while ago: what comes
+// and goes around a subject with many objects is no reason to look at each. Drift is
+// looked for in each resyncPeriod.
+func (w *writer) isRecent(i *item, created bool) bool {
+	_, hash, err := i.wanted(created)
+	return err == nil && w.applied.isRecent(w.subject, i.itemKey, hash, w.clock.Now().Add(-w.recent))
 }
 
 // place looks at the object, and makes or changes it. Somebody else may do so in
@@ -164,7 +177,7 @@ func (w *writer) make(ctx context.Context, i *item, o *outcome) error {
 		return err
 	}
 	o.created, o.written = true, w.now()
-	w.applied.remember(w.subject, i.itemKey, revision{hash, wanted.GetUID(), wanted.GetResourceVersion()})
+	w.applied.remember(w.subject, i.itemKey, revision{hash, wanted.GetUID(), wanted.GetResourceVersion()}, w.clock.Now())
 	return nil
 }
 
@@ -187,7 +200,8 @@ func (w *writer) change(ctx context.Context, i *item, present *metav1.PartialObj
 	if err != nil {
 		return err
 	}
-	if w.applied.is(w.subject, i.itemKey, revision{hash, present.UID, present.ResourceVersion}) {
+	if r := (revision{hash, present.UID, present.ResourceVersion}); w.applied.is(w.subject, i.itemKey, r) {
+		w.applied.remember(w.subject, i.itemKey, r, w.clock.Now())
 		return nil
 	}
 	wanted.SetUID(present.UID)
@@ -198,7 +212,7 @@ func (w *writer) change(ctx context.Context, i *item, present *metav1.PartialObj
 		log.FromContext(ctx).V(2).Info("Changed object", "object", i.String(), "serviceAccount", w.account.String())
 		o.written = w.now()
 	}
-	w.applied.remember(w.subject, i.itemKey, revision{hash, wanted.GetUID(), wanted.GetResourceVersion()})
+	w.applied.remember(w.subject, i.itemKey, revision{hash, wanted.GetUID(), wanted.GetResourceVersion()}, w.clock.Now())
 	return nil
 }
 

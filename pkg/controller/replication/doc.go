@@ -29,5 +29,6 @@
 //     written. A status is written only if nobody has written the subject since it was
 //     read. So nothing is left behind when the controller ends at any point.
 //   - Where it cannot be known what is wanted, nothing is pruned.
-//   - What is right is not written, neither objects nor a status.
+//   - What is right is not written, neither objects nor a status. Nor is it looked at
+//     more often than once in a resyncPeriod, unless somebody asks for it.
 package replication

@@ -6,6 +6,7 @@ package replication
 import (
 	"crypto/sha256"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -29,30 +30,57 @@ type memory struct {
 }
 
 type remembered struct {
-	uid   types.UID
-	items map[itemKey]revision
+	uid types.UID
+	// request is who asked last to have everything looked at.
+	request string
+	items   map[itemKey]seen
+}
+
+// seen is a revision and when it was last found.
+type seen struct {
+	revision
+	at time.Time
 }
 
 func newMemory() *memory { return &memory{of: map[types.NamespacedName]*remembered{}} }
 
-// forget drops what is known of a subject, but for the one that lives.
-func (m *memory) forget(subject types.NamespacedName, alive types.UID) {
+// forget drops what is known of a subject, but for the one that lives. If somebody has
+// asked anew to have everything looked at, nothing of that was seen yet.
+func (m *memory) forget(subject types.NamespacedName, alive types.UID, request string) {
 	m.lock.Lock()
 	defer m.lock.Unlock()
-	if known := m.of[subject]; known != nil && known.uid == alive {
-		return
-	}
-	delete(m.of, subject)
-	if alive != "" {
-		m.of[subject] = &remembered{uid: alive, items: map[itemKey]revision{}}
+	known := m.of[subject]
+	switch {
+	case alive == "":
+		delete(m.of, subject)
+	case known == nil || known.uid != alive:
+		m.of[subject] = &remembered{uid: alive, request: request, items: map[itemKey]seen{}}
+	case known.request != request:
+		known.request = request
+		for key, s := range known.items {
+			known.items[key] = seen{revision: s.revision}
+		}
 	}
 }
 
+// isRecent reports whether what was applied was found right after that time.
+func (m *memory) isRecent(subject types.NamespacedName, key itemKey, hash [sha256.Size]byte, since time.Time) bool {
+	m.lock.Lock()
+	defer m.lock.Unlock()
+	known, ok := m.of[subject]
+	if !ok {
+		return false
+	}
+	s, ok := known.items[key]
+	return ok && s.hash == hash && s.at.After(since)
+}
+
+// is reports whether an object is as it was last found right.
 func (m *memory) is(subject types.NamespacedName, key itemKey, r revision) bool {
 	m.lock.Lock()
 	defer m.lock.Unlock()
 	known, ok := m.of[subject]
-	return ok && known.items[key] == r
+	return ok && known.items[key].revision == r
 }
 
 // knows reports whether this very object was found right once.
@@ -67,11 +95,11 @@ func (m *memory) knows(subject types.NamespacedName, key itemKey, uid types.UID)
 	return ok && r.uid == uid
 }
 
-func (m *memory) remember(subject types.NamespacedName, key itemKey, r revision) {
+func (m *memory) remember(subject types.NamespacedName, key itemKey, r revision, now time.Time) {
 	m.lock.Lock()
 	defer m.lock.Unlock()
 	if known, ok := m.of[subject]; ok {
-		known.items[key] = r
+		known.items[key] = seen{r, now}
 	}
 }
 

@@ -27,8 +27,8 @@ import (
 
 const (
 	// maxItems is how many objects a subject may have: its status names each, and
-	// an object must not be larger than 1.5 MB.
-	maxItems = 4000
+	// those that they replace, and an object must not be larger than 1.5 MB.
+	maxItems = 3000
 	// maxRendered is how many bytes placeholders and templates may make of a subject.
 	maxRendered = 32 << 20
 	// maxRenderTime is how long the templates of a subject may take together.

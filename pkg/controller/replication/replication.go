@@ -57,12 +57,12 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		if client.IgnoreNotFound(err) != nil {
 			return reconcile.Result{}, fmt.Errorf("get %s: %w", r.kind.gvk.Kind, err)
 		}
-		r.applied.forget(request.NamespacedName, "")
+		r.applied.forget(request.NamespacedName, "", "")
 		return reconcile.Result{}, nil
 	}
 	s := r.kind.subject(object)
 	s.stored = s.deepCopy()
-	r.applied.forget(request.NamespacedName, s.GetUID())
+	r.applied.forget(request.NamespacedName, s.GetUID(), s.GetAnnotations()[capsulev1beta2.ReconcileAnnotation])
 	err := r.reconcile(ctx, s)
 	switch {
 	case apierrors.IsConflict(err) || apierrors.IsNotFound(err):
@@ -78,12 +78,13 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 
 // resync returns when a subject is to be looked at again: not all of those that were
 // written at once do so at once.
-func (s *subject) resync() time.Duration {
-	period := defaultResync
-	if s.spec.ResyncPeriod != nil {
-		period = max(s.spec.ResyncPeriod.Duration, minResync)
+func (s *subject) resync() time.Duration { return wait.Jitter(s.period()*9/10, 2.0/9) }
+
+func (s *subject) period() time.Duration {
+	if s.spec.ResyncPeriod == nil {
+		return defaultResync
 	}
-	return wait.Jitter(period*9/10, 2.0/9)
+	return max(s.spec.ResyncPeriod.Duration, minResync)
 }
 
 // reconcile returns an error if the subject itself could not be read or written. All

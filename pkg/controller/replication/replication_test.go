@@ -77,6 +77,49 @@ func TestLifeOfATenantResource(t *testing.T) {
 	compare(t, "what is remembered", 0, len(c.local.applied.of))
 }
 
+// TestLooksAreRare counts how often objects are looked at.
+func TestLooksAreRare(t *testing.T) {
+	r := localSubject("oil-a", rawItems(rawItem("x"))...)
+	c := newCluster(t, append(oil(), r)...)
+	looks := 0
+	c.refuse = func(verb, _ string) error {
+		if verb == "get" {
+			c.lock.Lock()
+			defer c.lock.Unlock()
+			looks++
+		}
+		return nil
+	}
+	for _, step := range []struct {
+		what string
+		do   func()
+		want int
+	}{
+		{"at first", func() {}, 2},
+		{"soon after", func() { c.clock.SetTime(start.Add(40 * time.Second)) }, 0},
+		{"when another namespace comes", func() {
+			if err := c.Create(t.Context(), namespaceOf("oil", "oil-c")); err != nil {
+				t.Fatal(err)
+			}
+		}, 1},
+		{"after a resyncPeriod of the others", func() { c.clock.SetTime(start.Add(54 * time.Second)) }, 2},
+		{"when somebody asks", func() {
+			edit(t, c, r, func(r *capsulev1beta2.TenantResource) {
+				r.Annotations = map[string]string{capsulev1beta2.ReconcileAnnotation: "now"}
+			})
+		}, 3},
+		{"when something else is wanted", func() {
+			edit(t, c, r, func(r *capsulev1beta2.TenantResource) { r.Spec.Resources[0].RawItems[0] = rawItem("x", "k", "v") })
+		}, 3},
+		{"soon after that", func() {}, 0},
+	} {
+		looks = 0
+		step.do()
+		c.reconcile(t, r)
+		compare(t, "looks "+step.what, step.want, looks)
+	}
+}
+
 func TestForeignObject(t *testing.T) {
 	r := localSubject("oil-a", rawItems(rawItem("x", "ours", "1"))...)
 	theirs := configMap("oil-a", "x", map[string]string{"theirs": "1"})
@@ -503,7 +546,7 @@ func TestTooManyItems(t *testing.T) {
 	}}})
 	c := newCluster(t, append(given, g)...)
 	c.reconcile(t, g)
-	compare(t, "ready", "False Failed: these are more than 4000 objects: spread them over several objects of this kind", ready(g))
+	compare(t, "ready", "False Failed: these are more than 3000 objects: spread them over several objects of this kind", ready(g))
 	compare(t, "writes", nil, c.takeWrites())
 }
 
