@@ -12,7 +12,7 @@ import (
 )
 
 func TestNames(t *testing.T) {
-	assert.Equal(t, []string{"access", "configuration", "lifecycle", "namespaces", "provisioner", "quotas", "tenantowners", "tenants", "volumes"}, Names())
+	assert.Equal(t, []string{"access", "configuration", "lifecycle", "namespaces", "provisioner", "quotas", "replication", "tenantowners", "tenants", "volumes"}, Names())
 }
 
 func TestSelect(t *testing.T) {
@@ -32,7 +32,7 @@ func TestSelect(t *testing.T) {
 		"all but one, the other way":      {given: []string{"-access", "*"}, want: without("access")},
 		"one, and not that one":           {given: []string{"access", "volumes", "-access"}, want: []string{"volumes"}},
 		"one beside everything":           {given: []string{"*", "access"}, want: Names()},
-		"an unknown one":                  {given: []string{"*", "nodes"}, wantError: `there is no controller "nodes": known are access, configuration, lifecycle, namespaces, provisioner, quotas, tenantowners, tenants, volumes`},
+		"an unknown one":                  {given: []string{"*", "nodes"}, wantError: `there is no controller "nodes": known are access, configuration, lifecycle, namespaces, provisioner, quotas, replication, tenantowners, tenants, volumes`},
 		"not an unknown one":              {given: []string{"*", "-nodes"}, wantError: `there is no controller "-nodes"`},
 		"several":                         {given: []string{"nodes", "access", "pods"}, wantError: `there is no controller "nodes", "pods"`},
 		"not everything":                  {given: []string{"-*"}, wantError: `there is no controller "-*"`},

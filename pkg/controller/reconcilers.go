@@ -24,6 +24,7 @@ import (
 	"tenancy.capsule.io/pkg/controller/owners"
 	"tenancy.capsule.io/pkg/controller/provisioner"
 	"tenancy.capsule.io/pkg/controller/quotas"
+	"tenancy.capsule.io/pkg/controller/replication"
 	"tenancy.capsule.io/pkg/controller/report"
 	"tenancy.capsule.io/pkg/controller/tenantowners"
 	"tenancy.capsule.io/pkg/controller/tenants"
@@ -72,6 +73,9 @@ func reconcilers() []reconciler {
 		}},
 		{quotas.Name, func(mgr ctrl.Manager, _ Config, _ *owners.Resolver, r reports) error {
 			return quotas.Add(mgr, r.ofTenants)
+		}},
+		{replication.Name, func(mgr ctrl.Manager, c Config, _ *owners.Resolver, _ reports) error {
+			return replication.Add(mgr, c.ConfigurationName)
 		}},
 		{tenantowners.Name, func(mgr ctrl.Manager, _ Config, o *owners.Resolver, _ reports) error {
 			return tenantowners.Add(mgr, o)

@@ -79,6 +79,8 @@ func checkRights() error {
 	for _, e := range events {
 		switch {
 		case e.ResponseStatus.Code != http.StatusForbidden:
+		case e.ImpersonatedUser != nil:
+			// What a service account may do is not the controller's concern.
 		case strings.HasPrefix(e.ObjectRef.Namespace, "escalate-"):
 		case strings.Contains(e.ResponseStatus.Message, "because it is being terminated"):
 		default:

@@ -11,7 +11,7 @@ const (
 	ManagedTenantLabel = "projectcapsule.dev/tenant"
 	// ManagedByLabel says what keeps an object as it is.
 	ManagedByLabel = "projectcapsule.dev/managed-by"
-	// CreatedByLabel says what created an object of the whole cluster.
+	// CreatedByLabel says what created an object.
 	CreatedByLabel = "projectcapsule.dev/created-by"
 	// RoleBindingLabel carries the hash of a RoleBinding that the controller made.
 	RoleBindingLabel = "capsule.clastix.io/role-binding"
@@ -38,12 +38,25 @@ const (
 	// CreatedByRBACController is the value of CreatedByLabel on the ClusterRoles
 	// and ClusterRoleBindings of capsule users.
 	CreatedByRBACController = "rbac-controller"
+	// ManagedByReplications is the value of ManagedByLabel on the objects that
+	// TenantResources and GlobalTenantResources ask for, and of CreatedByLabel on
+	// those that were made for them.
+	ManagedByReplications = "replications"
+)
+
+// Annotations.
+const (
+	// ReconcileAnnotation has an object looked at when its value changes.
+	ReconcileAnnotation = "reconcile.projectcapsule.dev/requestedAt"
 )
 
 // Names.
 const (
 	// Finalizer keeps an object until the controller has tidied up after it.
 	Finalizer = "controller.projectcapsule.dev/finalize"
+	// LegacyResourcesFinalizer is that of an earlier operator on TenantResources and
+	// GlobalTenantResources.
+	LegacyResourcesFinalizer = "capsule.clastix.io/resources"
 	// ProvisionerRole is the ClusterRole with which capsule users create namespaces.
 	ProvisionerRole = "capsule-namespace-provisioner"
 	// DeleterRole is the ClusterRole with which owners delete their namespaces.

@@ -242,7 +242,8 @@ type ObjectSelector struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name,omitempty"`
-	// The namespace of the objects.
+	// The namespace of the objects. A TenantResource that names none reads from its
+	// own, and may read from those of its tenant.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	Namespace string `json:"namespace,omitempty"`
@@ -268,8 +269,11 @@ const (
 
 // ResourceGenerator is a template that makes objects.
 type ResourceGenerator struct {
-	// A Go template with the functions of sprig, but for those that read the
-	// environment. What comes out is YAML, of any number of objects.
+	// A Go template with functions of sprig (those of slim-sprig that give the same
+	// answer each time), toYaml and fromYaml. What comes out is YAML, of up to 1000
+	// objects. It is given tenant.metadata and namespace.metadata (name, labels,
+	// annotations) and the objects of the context. What others may write, such as an
+	// annotation, is to be quoted, or it may become an object of its own.
 	Template string `json:"template"`
 	// What happens when the template refers to a key that is not there: it prints "no
 	// value" (invalid), nothing (zero), or fails (error).

@@ -41,7 +41,7 @@ func TestValidate(t *testing.T) {
 		"nothing":                          {want: []string{"--webhooks needs --webhook-cert-dir"}},
 		"no place for the certificate":     {args: []string{"--webhooks=false", "--controllers=access", "--certificate-secret=tls"}, want: []string{"--certificate-secret needs --webhook-cert-dir"}},
 		"webhooks beside an operator":      {args: []string{certs, "--controllers=access"}, want: []string{"add --webhooks=false"}},
-		"the same, said otherwise":         {args: []string{certs, "--controllers=*,-configuration,-lifecycle,-namespaces,-provisioner,-quotas,-tenantowners,-tenants,-volumes"}, want: []string{"add --webhooks=false"}},
+		"the same, said otherwise":         {args: []string{certs, "--controllers=*,-configuration,-lifecycle,-namespaces,-provisioner,-quotas,-replication,-tenantowners,-tenants,-volumes"}, want: []string{"add --webhooks=false"}},
 		"an unknown controller":            {args: []string{certs, "--controllers=nodes"}, want: []string{`--controllers: there is no controller "nodes": known are access,`}},
 		"a port that is none":              {args: []string{certs, "--webhook-port=65536"}, want: []string{"--webhook-port 65536 is not a port"}},
 		"a port that is not used":          {args: []string{"--webhooks=false", "--controllers=access", "--webhook-port=0"}},

@@ -36,7 +36,8 @@ import (
 	"tenancy.capsule.io/pkg/tenant"
 )
 
-// FieldManager is the one field manager of everything that is applied.
+// FieldManager is the one field manager of everything that the controller applies with
+// its own rights.
 const FieldManager = "tenancy-controller"
 
 const (

@@ -186,7 +186,7 @@ func TestAboutAndOwned(t *testing.T) {
 		"system:serviceaccount:coal-a:robot":  {serviceaccount.UserInfo("coal-a", "robot", ""), "ServiceAccount", nil},
 		"system:serviceaccount:free:robot":    {serviceaccount.UserInfo("free", "robot", ""), "ServiceAccount", nil},
 		"system:serviceaccount:gone:robot":    {serviceaccount.UserInfo("gone", "robot", ""), "ServiceAccount", nil},
-		"with its name, as in RBAC":           {&user.DefaultInfo{Name: "system:serviceaccount:oil-a:robot"}, "User", []string{"oil"}},
+		"with its name, as in RBAC":           {&user.DefaultInfo{Name: "system:serviceaccount:oil-a:robot"}, "ServiceAccount", []string{"oil"}},
 	} {
 		t.Run(who, func(t *testing.T) {
 			about, err := r.About(t.Context(), test.info)
