@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	"tenancy.capsule.io/pkg/tenant"
 )
 
 // validateTenant finds what is wrong with a Tenant, beyond what its schema tells:
@@ -49,6 +50,9 @@ func validateTenant(t *capsulev1beta2.Tenant) *findings {
 	f.add(metav1validation.ValidateLabels(spec.NodeSelector, at.Child("nodeSelector"))...)
 	for i := range spec.AdditionalRoleBindings {
 		f.binding(at.Child("additionalRoleBindings").Index(i), &spec.AdditionalRoleBindings[i])
+	}
+	for _, path := range tenant.NotEnforced(spec) {
+		f.warnings = append(f.warnings, path+": it is kept, and nothing acts upon it yet")
 	}
 	return f
 }

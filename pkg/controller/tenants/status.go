@@ -222,6 +222,9 @@ func accepted(t *capsulev1beta2.Tenant) metav1.Condition {
 		Type: AcceptedCondition, Status: metav1.ConditionTrue,
 		Reason: AcceptedReason, Message: "every field is understood",
 	}
+	if fields := tenant.NotEnforced(&t.Spec); len(fields) > 0 {
+		condition.Message += ", and nothing acts upon " + strings.Join(fields, ", ")
+	}
 	messages := corrected
 	switch {
 	case len(invalid) > 0:
