@@ -21,6 +21,7 @@
 //   - The files are always of one pair: they are changed together, by one rename.
 //
 // A new certificate is made 90 days before the old one ends, of the same CA: nobody
-// notices. Ninety days before the end of the CA's ten years there is a new CA, and
-// for the seconds until it is everywhere handshakes may fail.
+// notices. Ninety days before the end of the CA's ten years, or if its key is damaged,
+// there is a new CA in place of the old one. Until kubelets have mounted the new
+// certificate, a minute or two, handshakes with tenancy-apiserver fail.
 package certificates
