@@ -24,6 +24,7 @@ import (
 	"slices"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -43,8 +44,12 @@ import (
 // Name is the name of the controller, and of what it reports.
 const Name = "namespaces"
 
-// refusalDelay is how long to wait, at least, after somebody else has to act.
-const refusalDelay = 2 * time.Minute
+const (
+	// refusalDelay is how long to wait, at least, after somebody else has to act.
+	refusalDelay = 2 * time.Minute
+	// staleDelay is how long the cache is given to learn of what somebody else wrote.
+	staleDelay = time.Second
+)
 
 // rememberedTenants is for how many Tenants it is kept computed what they want.
 const rememberedTenants = 4096
@@ -104,8 +109,13 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	r.reports.ForgetNamespace(namespace.Name, ref)
 	var leftovers []change
 	var refusals, failures []error
+	stale := false
 	// First of all: it says what pods may be, where pod security is enforced.
-	failures = append(failures, r.mark(ctx, t, namespace))
+	if err := r.mark(ctx, t, namespace); apierrors.IsConflict(err) {
+		stale = true
+	} else {
+		failures = append(failures, err)
+	}
 	for _, phase := range r.phases {
 		var missing []change
 		for _, k := range phase {
@@ -118,25 +128,34 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		}
 		errs := r.write(ctx, namespace.Name, missing)
 		for i, err := range errs {
-			if _, ok := errors.AsType[*refusal](err); ok {
+			_, refused := errors.AsType[*refusal](err)
+			switch {
+			case refused:
 				refusals = append(refusals, err)
 				leftovers = slices.DeleteFunc(leftovers, missing[i].standsIn)
-			} else {
+			case apierrors.IsConflict(err):
+				stale = true
+			default:
 				failures = append(failures, err)
 			}
 		}
 	}
 	failures = append(failures, r.prune(ctx, leftovers))
 	refused, failed := errors.Join(refusals...), errors.Join(failures...)
-	if t == nil {
-		return reconcile.Result{}, failed
+	if t != nil {
+		r.reports.Set(ref, Name, namespace.Name, errors.Join(refused, failed))
 	}
-	r.reports.Set(ref, Name, namespace.Name, errors.Join(refused, failed))
-	if refused != nil && failed == nil {
+	switch {
+	case failed != nil:
+		return reconcile.Result{}, failed
+	case stale:
+		return reconcile.Result{RequeueAfter: staleDelay}, nil
+	case refused != nil:
 		log.FromContext(ctx).V(2).Info("Refused until somebody acts", "reason", refused.Error())
 		return reconcile.Result{RequeueAfter: wait.Jitter(refusalDelay, 1)}, nil
+	default:
+		return reconcile.Result{}, nil
 	}
-	return reconcile.Result{}, failed
 }
 
 // namespace returns the metadata of a namespace, or nil if there is none. It is the

@@ -5,6 +5,7 @@ package namespaces
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -12,9 +13,11 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/report"
@@ -247,6 +250,28 @@ func TestForeignPolicy(t *testing.T) {
 	want := []report.Report{{Source: Name, Namespace: ns, Message: "NetworkPolicy oil-prod/capsule-oil-0 exists and is not the controller's: delete it"}}
 	if diff := cmp.Diff(want, c.reports.Of(tenant.Ref{Name: "oil", UID: "oil-1"})); diff != "" {
 		t.Errorf("reports (-want +got):\n%s", diff)
+	}
+}
+
+// TestConflict has somebody else write at the same time: that is nobody's failure.
+func TestConflict(t *testing.T) {
+	c := newCluster(t, imposing(capsulev1beta2.ResourceQuotaScopeNamespace), namespaceOf(ns, "oil", "oil-1"))
+	if err := c.reconcile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	edit(t.Context(), t, c, "capsule-oil-0", &corev1.ResourceQuota{}, func(q *corev1.ResourceQuota) { q.Spec.Hard["pods"] = resource.MustParse("99") })
+	c.refuse = func(verb, name string) error {
+		if verb != "patch" {
+			return nil
+		}
+		return apierrors.NewConflict(corev1.Resource("resourcequotas"), name, errors.New("changed"))
+	}
+	result, err := c.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKey{Name: ns}})
+	if err != nil || result.RequeueAfter != staleDelay {
+		t.Errorf("want another try soon, got %v, %v", result, err)
+	}
+	if reports := c.reports.Of(tenant.Ref{Name: "oil", UID: "oil-1"}); len(reports) > 0 {
+		t.Errorf("want no reports, got %+v", reports)
 	}
 }
 

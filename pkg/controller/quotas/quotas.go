@@ -27,6 +27,7 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -86,6 +87,10 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	}
 	r.usage.Set(t.Name, Name, used)
 	err = errors.Join(failures...)
+	if apierrors.IsConflict(err) {
+		// What is used changed since: the cache will know.
+		return reconcile.Result{RequeueAfter: batch}, nil
+	}
 	r.reports.Set(tenant.RefOf(t), Name, "", err)
 	return reconcile.Result{}, err
 }
