@@ -73,6 +73,13 @@
 //     created, by 16 at once, then from the start of a tenancy-controller that found
 //     nothing of it; and what is resident of that one
 //
+// COLD, in a cluster of its own: tenancy-controller is started when Tenants, which impose
+// two NetworkPolicies, a LimitRange and a ResourceQuota and have two owners, and their
+// namespaces are there, and nothing of what they impose. Before it one client creates
+// the same objects in as many namespaces of no Tenant, by 16 at once.
+//   - how long either takes, and what is resident of tenancy-controller at most
+//   - what it writes when it is started again with nothing to do, by the audit log
+//
 // # How to read it
 //
 // Every client is a connection of its own that sends one request after the other,
@@ -94,7 +101,7 @@
 // hold them: the column bytes shows what of the difference is due to that.
 //
 // LIST, GET, WATCHLIST, START, WATCH and SCALE are measured in one cluster, which is
-// stopped before those of TENANT and AUTHZ are started.
+// stopped before those of TENANT, AUTHZ and COLD are started.
 //
 // The targets are compared with what was measured, and nothing fails because of
 // a target that is missed: the exit code is 0 unless a request fails or is

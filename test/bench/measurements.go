@@ -38,6 +38,7 @@ func clusters() []cluster {
 		}},
 		{openTenants, []measurement{{"TENANT", measureTenant}}},
 		{openCompiled, []measurement{{"AUTHZ", measureAuthorization}}},
+		{openCold, []measurement{{"COLD", measureCold}}},
 	}
 }
 
