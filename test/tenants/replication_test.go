@@ -292,7 +292,6 @@ func TestReplicationActsAsServiceAccount(t *testing.T) {
 	change(t, r, func(r *capsulev1beta2.TenantResource) {
 		r.Spec.ServiceAccount = &capsulev1beta2.LocalServiceAccountReference{Name: replicator}
 	})
-	requestReconcile(t, r)
 	awaitGone(t, r)
 }
 

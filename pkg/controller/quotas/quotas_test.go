@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -108,6 +109,8 @@ func TestAnnotation(t *testing.T) {
 type cluster struct {
 	*reconciler
 
+	// lock protects writes.
+	lock   sync.Mutex
 	writes []string
 }
 
@@ -162,7 +165,9 @@ func newCluster(tb testing.TB, given ...client.Object) *cluster {
 				if err != nil || !strings.Contains(string(data), "resourceVersion") {
 					return fmt.Errorf("a patch without a precondition: %s, %w", data, err)
 				}
+				c.lock.Lock()
 				c.writes = append(c.writes, object.GetNamespace())
+				c.lock.Unlock()
 				return underlying.Patch(ctx, object, patch, options...)
 			},
 		}).Build()
