@@ -10,7 +10,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -24,13 +23,9 @@ import (
 	"tenancy.capsule.io/pkg/tenant"
 )
 
-const (
-	// namePrefix begins the names of RoleBindings that Capsule has managed since
-	// 0.13, and indexedNamePrefix of everything else that it manages.
-	namePrefix, indexedNamePrefix = "capsule:managed:", "capsule-"
-	// parallel is how many requests are made at once for one namespace.
-	parallel = 8
-)
+// namePrefix begins the names of RoleBindings that Capsule has managed since 0.13, and
+// indexedNamePrefix of everything else that it manages.
+const namePrefix, indexedNamePrefix = "capsule:managed:", "capsule-"
 
 // kind is a kind of objects of which each namespace of a Tenant has some. Callers must
 // not modify what its functions return.
@@ -232,20 +227,4 @@ func (k *kind) explained(err error, want client.Object) error {
 		return &refusal{err}
 	}
 	return k.explain(err, want)
-}
-
-// inParallel calls a function for each change, and returns the error of each.
-func inParallel(changes []change, do func(change) error) []error {
-	errs := make([]error, len(changes))
-	tokens := make(chan struct{}, parallel)
-	var group sync.WaitGroup
-	for i, c := range changes {
-		tokens <- struct{}{}
-		group.Go(func() {
-			defer func() { <-tokens }()
-			errs[i] = do(c)
-		})
-	}
-	group.Wait()
-	return errs
 }

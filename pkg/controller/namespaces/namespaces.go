@@ -194,7 +194,7 @@ func (r *reconciler) wantedBy(ctx context.Context, t *capsulev1beta2.Tenant) (wa
 // write writes what is missing or not as it should be. One object that fails does
 // not keep the others from being written. It returns the error of each.
 func (r *reconciler) write(ctx context.Context, namespace string, changes []change) []error {
-	return inParallel(changes, func(c change) error {
+	return objects.InParallel(changes, func(c change) error {
 		err := r.writeOne(ctx, namespace, c)
 		if objects.IsNamespaceGone(err) {
 			// The namespace's own event says so, too.
@@ -222,7 +222,7 @@ func (r *reconciler) writeOne(ctx context.Context, namespace string, c change) e
 
 // prune deletes what nothing wants.
 func (r *reconciler) prune(ctx context.Context, leftovers []change) error {
-	return errors.Join(inParallel(leftovers, func(c change) error {
+	return errors.Join(objects.InParallel(leftovers, func(c change) error {
 		log.FromContext(ctx).V(2).Info("Delete", "kind", c.kind.gvk.Kind, "object", c.is.GetName())
 		if err := r.DeleteExactly(ctx, c.is); err != nil {
 			return fmt.Errorf("delete %s %s: %w", c.kind.gvk.Kind, c.is.GetName(), err)

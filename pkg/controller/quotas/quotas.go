@@ -24,7 +24,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -115,21 +114,21 @@ func usageOf(t *capsulev1beta2.Tenant, item int, total corev1.ResourceList, name
 // share writes the limits that are not what they should be.
 func (r *reconciler) share(ctx context.Context, hard, total corev1.ResourceList, quotas []*corev1.ResourceQuota) error {
 	said := annotations(usedPrefix, total)
-	return inParallel(quotas, func(quota *corev1.ResourceQuota) error {
+	return errors.Join(objects.InParallel(quotas, func(quota *corev1.ResourceQuota) error {
 		changed := quota.DeepCopy()
 		changed.Spec.Hard = Share(hard, total, quota.Status.Used)
 		setUsed(changed, said)
 		return r.write(ctx, quota, changed)
-	})
+	})...)
 }
 
 // unshare takes the annotations off that are about a tenant.
 func (r *reconciler) unshare(ctx context.Context, quotas []*corev1.ResourceQuota) error {
-	return inParallel(quotas, func(quota *corev1.ResourceQuota) error {
+	return errors.Join(objects.InParallel(quotas, func(quota *corev1.ResourceQuota) error {
 		changed := quota.DeepCopy()
 		setUsed(changed, nil)
 		return r.write(ctx, quota, changed)
-	})
+	})...)
 }
 
 func setUsed(quota *corev1.ResourceQuota, said map[string]string) {
@@ -163,25 +162,6 @@ func (r *reconciler) write(ctx context.Context, is, changed *corev1.ResourceQuot
 
 func sameQuantities(a, b corev1.ResourceList) bool {
 	return maps.EqualFunc(a, b, func(x, y resource.Quantity) bool { return x.Cmp(y) == 0 })
-}
-
-// parallel is how many requests are made at once for one Tenant.
-const parallel = 8
-
-// inParallel calls a function for each ResourceQuota and returns its errors.
-func inParallel(quotas []*corev1.ResourceQuota, do func(*corev1.ResourceQuota) error) error {
-	errs := make([]error, len(quotas))
-	tokens := make(chan struct{}, parallel)
-	var group sync.WaitGroup
-	for i, quota := range quotas {
-		tokens <- struct{}{}
-		group.Go(func() {
-			defer func() { <-tokens }()
-			errs[i] = do(quota)
-		})
-	}
-	group.Wait()
-	return errors.Join(errs...)
 }
 
 // Add registers the controller.
