@@ -4,11 +4,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
-	"os"
+	"net/http"
 	"slices"
 	"time"
 
@@ -16,17 +15,21 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/wait"
+	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/namespaces"
 	"tenancy.capsule.io/pkg/registry"
 	"tenancy.capsule.io/pkg/tenant"
+	"tenancy.capsule.io/test/framework/controlplane"
 )
 
 const (
@@ -40,11 +43,6 @@ const (
 	coldWithin = 20 * time.Minute
 	// quiet is for how long nothing is written by a controller that has nothing to do.
 	quiet = 10 * time.Second
-
-	// barePrefix begins the names of namespaces of no Tenant.
-	barePrefix = "bare-"
-	// controllerUser is tenancy-controller in the audit log.
-	controllerUser = "system:serviceaccount:tenancy-system:tenancy-controller"
 )
 
 // imposingTenant returns a Tenant that imposes two NetworkPolicies, a LimitRange and a
@@ -102,9 +100,23 @@ func imposed(t *capsulev1beta2.Tenant, namespace string) []ctrlclient.Object {
 	return objects
 }
 
+// cold measures what tenancy-controller makes at once when it is started, and the same
+// made by a client, each in a cluster of its own: who comes second would be held up by
+// what the first one made.
+type cold struct {
+	// bare is how long a client took, and bareCPU how long processors worked then.
+	bare, bareCPU time.Duration
+}
+
+func (c *cold) clusters() []cluster {
+	return []cluster{
+		{openCold, []measurement{{"COLD", c.measureBare}}},
+		{openCold, []measurement{{"COLD", c.measure}}},
+	}
+}
+
 // openCold opens a cluster with Tenants that impose objects, and their namespaces, in
-// which nothing of it is yet, for tenancy-controller does not run. Beside them there are
-// as many namespaces of no Tenant.
+// which nothing of it is yet, for tenancy-controller does not run.
 func openCold(ctx context.Context, o options) (*environment, error) {
 	return open(ctx, o.inOwnDir("cold"), true, func(ctx context.Context, e *environment) error {
 		uids := make([]types.UID, o.Tenants)
@@ -115,25 +127,21 @@ func openCold(ctx context.Context, o options) (*environment, error) {
 			}
 			uids[i] = t.UID
 		}
+		progress("Waiting until the garbage collector knows Tenants")
+		if err := e.awaitCollector(ctx); err != nil {
+			return err
+		}
 		if err := e.system.Controller.Stop(); err != nil {
 			return fmt.Errorf("stop tenancy-controller: %w", err)
 		}
-		progress("Creating twice %d namespaces", o.Namespaces)
+		progress("Creating %d namespaces", o.Namespaces)
 		if err := e.createNamespaces(ctx, uids, namespacesOf(o)); err != nil {
-			return err
-		}
-		group, groupCtx := errgroup.WithContext(ctx)
-		group.SetLimit(seedWorkers)
-		for _, s := range namespacesOf(o) {
-			group.Go(func() error { return create(groupCtx, e.admin, barePrefix+s.name) })
-		}
-		if err := group.Wait(); err != nil {
 			return err
 		}
 		progress("Waiting until the controllers are done")
 		err := wait.PollUntilContextTimeout(ctx, coldPoll, coldWithin, true, func(ctx context.Context) (bool, error) {
 			accounts, err := e.admin.CoreV1().ServiceAccounts("").List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=default"})
-			return err == nil && len(accounts.Items) >= 2*o.Namespaces, err
+			return err == nil && len(accounts.Items) >= o.Namespaces, err
 		})
 		if err != nil {
 			return fmt.Errorf("await service accounts: %w", err)
@@ -142,26 +150,82 @@ func openCold(ctx context.Context, o options) (*environment, error) {
 	})
 }
 
-// measureCold has a client create objects, and tenancy-controller as many of the same.
-func measureCold(ctx context.Context, e *environment, r *report) error {
-	all := namespacesOf(e.options)
+// awaitCollector waits until the garbage collector watches Tenants. Until then it asks
+// the API server about each object that a Tenant owns.
+func (e *environment) awaitCollector(ctx context.Context) error {
+	owner := &capsulev1beta2.Tenant{ObjectMeta: metav1.ObjectMeta{Name: "collected"}}
+	owner.Spec.Owners = imposingTenant(e.options, 0).Spec.Owners
+	if err := e.objects.Create(ctx, owner); err != nil {
+		return fmt.Errorf("create tenant: %w", err)
+	}
+	owned := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+		Namespace: metav1.NamespaceDefault, Name: "collected", OwnerReferences: []metav1.OwnerReference{{
+			APIVersion: capsulev1beta2.SchemeGroupVersion.String(), Kind: tenant.Kind, Name: owner.Name, UID: owner.UID,
+		}},
+	}}
+	if err := e.objects.Create(ctx, owned); err != nil {
+		return fmt.Errorf("create what a tenant owns: %w", err)
+	}
+	if err := e.objects.Delete(ctx, owner); err != nil {
+		return fmt.Errorf("delete tenant: %w", err)
+	}
+	err := wait.PollUntilContextTimeout(ctx, coldPoll, coldWithin, true, func(ctx context.Context) (bool, error) {
+		err := e.objects.Get(ctx, ctrlclient.ObjectKeyFromObject(owned), owned)
+		return apierrors.IsNotFound(err), ctrlclient.IgnoreNotFound(err)
+	})
+	if err != nil {
+		return fmt.Errorf("await the collection of garbage: %w", err)
+	}
+	return nil
+}
+
+// coldSize says how much is made.
+func (e *environment) coldSize() string {
 	perNamespace := len(imposed(imposingTenant(e.options, 0), "x"))
-	of := fmt.Sprintf("%d namespaces of %d Tenants, %d objects each: ", len(all), e.options.Tenants, perNamespace)
-	progress("COLD: bare creates of %d objects", perNamespace*len(all))
-	bare, err := e.createBare(ctx, all)
+	return fmt.Sprintf("%d namespaces of %d Tenants, %d objects each: ", e.options.Namespaces, e.options.Tenants, perNamespace)
+}
+
+// measureBare has a client create what tenancy-controller would.
+func (c *cold) measureBare(ctx context.Context, e *environment, r *report) error {
+	progress("COLD: bare creates, %s", e.coldSize())
+	var err error
+	c.bareCPU, err = e.controlPlaneCPU(func() error {
+		c.bare, err = e.createBare(ctx, namespacesOf(e.options))
+		return err
+	})
 	if err != nil {
 		return err
 	}
+	of := e.coldSize()
+	r.coldFigure(of+fmt.Sprintf("bare creates by %d at once", seedWorkers), c.bare.Seconds(), "s")
+	r.coldFigure(of+"processor time of the control plane for them", c.bareCPU.Seconds(), "s")
+	return nil
+}
 
-	progress("COLD: tenancy-controller does the same")
-	start := time.Now()
-	if err := e.system.Controller.Start(ctx); err != nil {
-		return fmt.Errorf("start tenancy-controller: %w", err)
-	}
-	if err := e.awaitImposed(ctx, all); err != nil {
+// measure has tenancy-controller make the objects.
+func (c *cold) measure(ctx context.Context, e *environment, r *report) error {
+	of := e.coldSize()
+	progress("COLD: tenancy-controller, %s", of)
+	var took time.Duration
+	cpu, err := e.controlPlaneCPU(func() error {
+		start := time.Now()
+		if err := e.system.Controller.Start(ctx); err != nil {
+			return fmt.Errorf("start tenancy-controller: %w", err)
+		}
+		last, err := e.awaitImposed(ctx)
+		took = last.Sub(start)
+		return err
+	})
+	if err != nil {
 		return err
 	}
-	cold := time.Since(start)
+	if err := e.verifyImposed(ctx); err != nil {
+		return err
+	}
+	own, err := cpuSeconds(e.system.Controller.Process)
+	if err != nil {
+		return err
+	}
 	peak, err := memory(e.system.Controller.Process, mostResident)
 	if err != nil {
 		return err
@@ -170,22 +234,46 @@ func measureCold(ctx context.Context, e *environment, r *report) error {
 	if err != nil {
 		return err
 	}
-	add := func(what string, value float64, unit string) {
-		r.Figures = append(r.Figures, figure{Measurement: "COLD", What: of + what, Value: once(value), Unit: unit})
-	}
-	add(fmt.Sprintf("bare creates by %d at once", seedWorkers), bare.Seconds(), "s")
-	add("from the start of tenancy-controller until all are there", cold.Seconds(), "s")
-	add("resident of tenancy-controller, at most", peak, "MiB")
-	add("the same, started with nothing to do", peakAgain, "MiB")
-	add("its writes then", float64(writes), "")
+	r.coldFigure(of+"from the start of tenancy-controller until all are there", took.Seconds(), "s")
+	r.coldFigure(of+"processor time of the control plane for them", cpu.Seconds(), "s")
+	r.coldFigure(of+"processor time of tenancy-controller", own, "s")
+	r.coldFigure(of+"resident of tenancy-controller, at most", peak, "MiB")
+	r.coldFigure(of+"the same, started with nothing to do", peakAgain, "MiB")
+	r.coldFigure(of+"its writes then", float64(writes), "")
 	r.Targets = append(r.Targets,
-		atMost("COLD, "+of+"settled, over bare creates", coldLimit, "x", once(cold.Seconds()/bare.Seconds())),
+		atMost("COLD, "+of+"settled, over bare creates", coldLimit, "x", once(took.Seconds()/c.bare.Seconds())),
 		atMost("COLD, "+of+"resident at most", coldMemory, "MiB", once(max(peak, peakAgain))),
 		atMost("COLD, "+of+"writes of a second start", 0, "", once(float64(writes))))
 	return nil
 }
 
-// createBare creates what the controller would, in the namespaces of no Tenant.
+func (r *report) coldFigure(what string, value float64, unit string) {
+	r.Figures = append(r.Figures, figure{Measurement: "COLD", What: what, Value: once(value), Unit: unit})
+}
+
+// controlPlaneCPU returns how long processors worked for etcd, the API server and
+// kube-controller-manager while something was done.
+func (e *environment) controlPlaneCPU(do func() error) (time.Duration, error) {
+	cp := e.system.ControlPlane
+	sum := func() (sum float64, err error) {
+		for _, p := range []*controlplane.Process{cp.Etcd(), cp.APIServer(), cp.ControllerManager()} {
+			seconds, cpuErr := cpuSeconds(p)
+			sum, err = sum+seconds, errors.Join(err, cpuErr)
+		}
+		return sum, err
+	}
+	before, err := sum()
+	if err != nil {
+		return 0, err
+	}
+	if err := do(); err != nil {
+		return 0, err
+	}
+	after, err := sum()
+	return time.Duration((after - before) * float64(time.Second)), err
+}
+
+// createBare creates what the controller would.
 func (e *environment) createBare(ctx context.Context, all []seeded) (time.Duration, error) {
 	tenants := make([]*capsulev1beta2.Tenant, e.options.Tenants)
 	for i := range tenants {
@@ -199,9 +287,7 @@ func (e *environment) createBare(ctx context.Context, all []seeded) (time.Durati
 	group.SetLimit(seedWorkers)
 	for _, s := range all {
 		group.Go(func() error {
-			for _, object := range imposed(tenants[s.tenant], barePrefix+s.name) {
-				// It is nobody's, or tenancy-controller would take it away.
-				object.SetLabels(map[string]string{"bare": "true"})
+			for _, object := range imposed(tenants[s.tenant], s.name) {
 				if err := e.objects.Create(ctx, object); err != nil {
 					return fmt.Errorf("create %T: %w", object, err)
 				}
@@ -213,41 +299,53 @@ func (e *environment) createBare(ctx context.Context, all []seeded) (time.Durati
 	return time.Since(start), err
 }
 
-// awaitImposed waits until the namespaces of Tenants have everything.
-func (e *environment) awaitImposed(ctx context.Context, all []seeded) error {
+// awaitImposed waits until tenancy-controller has created everything and returns when
+// that was. It asks the audit log: lists of so many objects would take the API server
+// as long as it takes to create many of them.
+func (e *environment) awaitImposed(ctx context.Context) (last time.Time, err error) {
+	kinds := sets.New("rolebindings", "networkpolicies", "limitranges", "resourcequotas")
+	want := e.options.Namespaces * len(imposed(imposingTenant(e.options, 0), "x"))
+	created, offset := 0, int64(0)
+	err = wait.PollUntilContextTimeout(ctx, time.Second, coldWithin, true, func(context.Context) (bool, error) {
+		var err error
+		offset, err = readAudit(e.system.ControlPlane.AuditLog(), offset, func(event *auditv1.Event) {
+			if event.User.Username == controllerUser && event.Verb == "create" && event.ResponseStatus.Code == http.StatusCreated && kinds.Has(event.ObjectRef.Resource) {
+				created++
+				last = event.StageTimestamp.Time
+			}
+		})
+		return created >= want, err
+	})
+	if err != nil {
+		return last, fmt.Errorf("await what Tenants impose, of which there are %d instead of %d: %w", created, want, err)
+	}
+	return last, nil
+}
+
+// verifyImposed returns an error unless the namespaces have everything.
+func (e *environment) verifyImposed(ctx context.Context) error {
 	want := map[string]int{}
 	for _, object := range imposed(imposingTenant(e.options, 0), "x") {
-		want[fmt.Sprintf("%T", object)] += len(all)
+		want[fmt.Sprintf("%T", object)] += e.options.Namespaces
 	}
-	kinds := map[string]schema.GroupVersionKind{
+	for kind, gvk := range map[string]schema.GroupVersionKind{
 		"*v1.RoleBinding":   rbacv1.SchemeGroupVersion.WithKind("RoleBindingList"),
 		"*v1.NetworkPolicy": networkingv1.SchemeGroupVersion.WithKind("NetworkPolicyList"),
 		"*v1.LimitRange":    corev1.SchemeGroupVersion.WithKind("LimitRangeList"),
 		"*v1.ResourceQuota": corev1.SchemeGroupVersion.WithKind("ResourceQuotaList"),
-	}
-	var reason error
-	err := wait.PollUntilContextTimeout(ctx, coldPoll, coldWithin, true, func(ctx context.Context) (bool, error) {
-		for kind, count := range want {
-			list := &metav1.PartialObjectMetadataList{}
-			list.SetGroupVersionKind(kinds[kind])
-			if err := e.objects.List(ctx, list, &ctrlclient.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: "0"}}); err != nil {
-				return false, err
-			}
-			found := 0
-			for i := range list.Items {
-				if owner := metav1.GetControllerOfNoCopy(&list.Items[i]); owner != nil && list.Items[i].Labels["bare"] == "" {
-					found++
-				}
-			}
-			if found < count {
-				reason = fmt.Errorf("there are %d %s instead of %d", found, kind, count)
-				return false, nil
-			}
+	} {
+		list := &metav1.PartialObjectMetadataList{}
+		list.SetGroupVersionKind(gvk)
+		if err := e.objects.List(ctx, list); err != nil {
+			return fmt.Errorf("list %s: %w", gvk.Kind, err)
 		}
-		return true, nil
-	})
-	if err != nil {
-		return fmt.Errorf("await what Tenants impose: %w: %w", err, reason)
+		list.Items = slices.DeleteFunc(list.Items, func(object metav1.PartialObjectMetadata) bool {
+			owner := metav1.GetControllerOfNoCopy(&object)
+			return owner == nil || owner.Kind != tenant.Kind
+		})
+		if len(list.Items) != want[kind] {
+			return fmt.Errorf("there are %d %s instead of %d", len(list.Items), kind, want[kind])
+		}
 	}
 	return nil
 }
@@ -256,11 +354,12 @@ func (e *environment) awaitImposed(ctx context.Context, all []seeded) error {
 // and its memory.
 func (e *environment) restartController(ctx context.Context) (writes int, peak float64, err error) {
 	// What the first one has still to say, in status and events, it says.
-	last := -1
+	log := e.system.ControlPlane.AuditLog()
+	var offset int64
 	err = wait.PollUntilContextTimeout(ctx, quiet, coldWithin, true, func(context.Context) (bool, error) {
-		before := last
-		last, err = writesIn(e.system.ControlPlane.AuditLog())
-		return last == before, err
+		var more int
+		more, offset, err = writesIn(log, offset)
+		return more == 0, err
 	})
 	if err != nil {
 		return 0, 0, fmt.Errorf("await the end of writes: %w", err)
@@ -277,40 +376,10 @@ func (e *environment) restartController(ctx context.Context) (writes int, peak f
 		return 0, 0, ctx.Err()
 	case <-time.After(3 * quiet):
 	}
-	after, err := writesIn(e.system.ControlPlane.AuditLog())
+	writes, _, err = writesIn(log, offset)
 	if err != nil {
 		return 0, 0, err
 	}
 	peak, err = memory(e.system.Controller.Process, mostResident)
-	return after - last, peak, err
-}
-
-// writesIn counts the writes of tenancy-controller in an audit log, but for those by
-// which it is elected.
-func writesIn(path string) (int, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return 0, fmt.Errorf("open audit log: %w", err)
-	}
-	defer file.Close() //nolint:errcheck // only read
-	count := 0
-	lines := bufio.NewScanner(file)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var event struct {
-			Stage     string
-			Verb      string
-			User      struct{ Username string }
-			ObjectRef struct{ Resource string }
-		}
-		// The last line may be half written.
-		if json.Unmarshal(lines.Bytes(), &event) != nil || event.User.Username != controllerUser || event.Stage != "ResponseComplete" {
-			continue
-		}
-		if slices.Contains([]string{"create", "update", "patch", "delete", "deletecollection"}, event.Verb) &&
-			!slices.Contains([]string{"leases", "selfsubjectreviews", "tokenreviews", "subjectaccessreviews"}, event.ObjectRef.Resource) {
-			count++
-		}
-	}
-	return count, lines.Err()
+	return writes, peak, err
 }

@@ -73,11 +73,12 @@
 //     created, by 16 at once, then from the start of a tenancy-controller that found
 //     nothing of it; and what is resident of that one
 //
-// COLD, in a cluster of its own: tenancy-controller is started when Tenants, which impose
-// two NetworkPolicies, a LimitRange and a ResourceQuota and have two owners, and their
-// namespaces are there, and nothing of what they impose. Before it one client creates
-// the same objects in as many namespaces of no Tenant, by 16 at once.
-//   - how long either takes, and what is resident of tenancy-controller at most
+// COLD: tenancy-controller is started when Tenants, which impose two NetworkPolicies, a
+// LimitRange and a ResourceQuota and have two owners, and their namespaces are there,
+// and nothing of what they impose. In another cluster, which is like this one, a client
+// creates the same objects, by 16 at once, while there is no tenancy-controller.
+//   - how long either takes, by the audit log, what processors work for it, and what is
+//     resident of tenancy-controller at most
 //   - what it writes when it is started again with nothing to do, by the audit log
 //
 // # How to read it

@@ -27,7 +27,7 @@ type cluster struct {
 // cluster is stopped before the next one is started. SCALE is the last one of its
 // own, for nothing else runs beside the others.
 func clusters() []cluster {
-	return []cluster{
+	all := []cluster{
 		{openViews, []measurement{
 			{"LIST", measureList},
 			{"GET", measureGet},
@@ -38,8 +38,8 @@ func clusters() []cluster {
 		}},
 		{openTenants, []measurement{{"TENANT", measureTenant}}},
 		{openCompiled, []measurement{{"AUTHZ", measureAuthorization}}},
-		{openCold, []measurement{{"COLD", measureCold}}},
 	}
+	return append(all, new(cold).clusters()...)
 }
 
 func isMeasured(name string) bool {

@@ -4,11 +4,14 @@
 package certificates
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/open-policy-agent/cert-controller/pkg/rotator"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -64,10 +67,37 @@ func Add(mgr ctrl.Manager, c Config) error {
 	if err := addFiles(mgr, c); err != nil {
 		return fmt.Errorf("add writer of files: %w", err)
 	}
-	if err := rotator.AddRotator(mgr, c.rotator()); err != nil {
+	if err := rotator.AddRotator(sparing{mgr}, c.rotator()); err != nil {
 		return fmt.Errorf("add rotator: %w", err)
 	}
 	return nil
+}
+
+// sparing is a manager whose client does not write what is so already: the rotator
+// tells everybody the CA whenever it starts.
+type sparing struct{ ctrl.Manager }
+
+// GetClient implements manager.Manager.
+func (m sparing) GetClient() client.Client {
+	return sparingClient{m.Manager.GetClient(), m.GetAPIReader()}
+}
+
+type sparingClient struct {
+	client.Client
+	live client.Reader
+}
+
+// Update implements client.Writer.
+func (c sparingClient) Update(ctx context.Context, object client.Object, opts ...client.UpdateOption) error {
+	if object, ok := object.(*unstructured.Unstructured); ok {
+		is := &unstructured.Unstructured{}
+		is.SetGroupVersionKind(object.GroupVersionKind())
+		// Whatever keeps it from being read, the update says.
+		if err := c.live.Get(ctx, client.ObjectKeyFromObject(object), is); err == nil && equality.Semantic.DeepEqual(is.Object, object.Object) {
+			return nil
+		}
+	}
+	return c.Client.Update(ctx, object, opts...)
 }
 
 // rotator returns what the leader runs.
