@@ -60,7 +60,7 @@ func (r *reconciler) mark(ctx context.Context, t *capsulev1beta2.Tenant, namespa
 	wanted := metadataOf(t, namespace)
 	labels, annotations := surplus(t, namespace, wanted)
 	if len(labels)+len(annotations) > 0 {
-		log.FromContext(ctx).V(2).Info("Remove metadata that is not the Tenant's", "labels", len(labels), "annotations", len(annotations))
+		log.FromContext(ctx).V(4).Info("Remove metadata that is not the Tenant's", "labels", len(labels), "annotations", len(annotations))
 		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
 			"uid": namespace.UID, "resourceVersion": namespace.ResourceVersion, "labels": labels, "annotations": annotations,
 		}})
@@ -76,7 +76,7 @@ func (r *reconciler) mark(ctx context.Context, t *capsulev1beta2.Tenant, namespa
 	if objects.HasMetadata(namespace, wanted.Labels, wanted.Annotations) {
 		return nil
 	}
-	log.FromContext(ctx).V(2).Info("Write metadata", "labels", len(wanted.Labels), "annotations", len(wanted.Annotations))
+	log.FromContext(ctx).V(4).Info("Write metadata", "labels", len(wanted.Labels), "annotations", len(wanted.Annotations))
 	// With its UID, for a name alone would make a namespace that is gone.
 	configuration := corev1ac.Namespace(namespace.Name).WithUID(namespace.UID).
 		WithLabels(wanted.Labels).WithAnnotations(wanted.Annotations)

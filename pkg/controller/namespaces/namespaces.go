@@ -205,7 +205,7 @@ func (r *reconciler) write(ctx context.Context, namespace string, changes []chan
 }
 
 func (r *reconciler) writeOne(ctx context.Context, namespace string, c change) error {
-	log.FromContext(ctx).V(2).Info("Write", "kind", c.kind.gvk.Kind, "object", c.want.GetName(), "new", c.is == nil)
+	log.FromContext(ctx).V(4).Info("Write", "kind", c.kind.gvk.Kind, "object", c.want.GetName(), "new", c.is == nil)
 	want := c.want.DeepCopyObject().(client.Object) //nolint:forcetypeassert // a copy has the type of the original
 	want.SetNamespace(namespace)
 	switch {
@@ -223,7 +223,7 @@ func (r *reconciler) writeOne(ctx context.Context, namespace string, c change) e
 // prune deletes what nothing wants.
 func (r *reconciler) prune(ctx context.Context, leftovers []change) error {
 	return errors.Join(objects.InParallel(leftovers, func(c change) error {
-		log.FromContext(ctx).V(2).Info("Delete", "kind", c.kind.gvk.Kind, "object", c.is.GetName())
+		log.FromContext(ctx).V(4).Info("Delete", "kind", c.kind.gvk.Kind, "object", c.is.GetName())
 		if err := r.DeleteExactly(ctx, c.is); err != nil {
 			return fmt.Errorf("delete %s %s: %w", c.kind.gvk.Kind, c.is.GetName(), err)
 		}

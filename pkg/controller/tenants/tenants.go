@@ -7,8 +7,9 @@
 // Invariants:
 //   - The status is computed from the Tenant, the cached objects and the reports of
 //     other reconcilers, and only told: nobody decides by it.
-//   - It is written when it differs from what is there, as a whole, and at most once
-//     for a batch of changes: its lists are as long as the tenant is large.
+//   - It is written when it differs from what is there, as a whole, at most once for a
+//     batch of changes, and the less often the longer it takes: its lists are as long
+//     as the tenant is large.
 //   - The namespaceReservations in it are the webhook's and are never touched.
 //   - An event is recorded when what it says has changed, not when it was looked at.
 package tenants
@@ -49,6 +50,7 @@ type reconciler struct {
 	metrics  *collector
 	usage    *usage.Collector
 	clock    clock.PassiveClock
+	pace     *pace
 }
 
 // Reconcile writes the status of one Tenant.
@@ -70,10 +72,15 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	}
 	wanted := status(t, found)
 	if !isRight(&t.Status, wanted) {
+		if rest := r.pace.rest(t.UID); rest > 0 && t.Status.ObservedGeneration == t.Generation {
+			return reconcile.Result{RequeueAfter: rest}, nil
+		}
 		log.FromContext(ctx).V(2).Info("Write status", "size", wanted.Size)
+		begun := r.clock.Now()
 		if err := r.ApplyStatus(ctx, Kind, t, wanted); err != nil {
 			return reconcile.Result{}, fmt.Errorf("write status: %w", err)
 		}
+		r.pace.wrote(t.UID, begun)
 		r.tell(t, wanted)
 	}
 	r.metrics.set(t, wanted)
@@ -120,6 +127,7 @@ func Add(mgr ctrl.Manager, owners *owners.Resolver, reports *report.Store) error
 		metrics:  collector,
 		usage:    used,
 		clock:    clock.RealClock{},
+		pace:     newPace(clock.RealClock{}),
 	}
 	return r.watch(mgr)
 }

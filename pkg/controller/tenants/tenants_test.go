@@ -48,6 +48,10 @@ var scheme = func() *runtime.Scheme {
 
 // cluster is a cluster for a reconciler.
 type cluster struct {
+	// clock goes on by writing with each write.
+	clock   *clocktesting.FakePassiveClock
+	writing time.Duration
+
 	*reconciler
 
 	writes   int
@@ -57,7 +61,7 @@ type cluster struct {
 func newCluster(tb testing.TB, given ...client.Object) *cluster {
 	tb.Helper()
 	recorder := events.NewFakeRecorder(100)
-	c := &cluster{recorded: recorder.Events}
+	c := &cluster{recorded: recorder.Events, clock: clocktesting.NewFakePassiveClock(now)}
 	underlying := fake.NewClientBuilder().WithScheme(scheme).WithObjects(given...).WithStatusSubresource(&capsulev1beta2.Tenant{}).
 		WithIndex(objects.Metadata(objects.NamespaceKind), objects.TenantOfNamespace, func(namespace client.Object) []string {
 			ref, _ := tenant.Of(namespace)
@@ -66,6 +70,7 @@ func newCluster(tb testing.TB, given ...client.Object) *cluster {
 		WithInterceptorFuncs(interceptor.Funcs{
 			SubResourceApply: func(ctx context.Context, underlying client.Client, name string, wanted runtime.ApplyConfiguration, options ...client.SubResourceApplyOption) error {
 				c.writes++
+				c.clock.SetTime(c.clock.Now().Add(c.writing))
 				return underlying.SubResource(name).Apply(ctx, wanted, options...)
 			},
 		}).Build()
@@ -78,7 +83,7 @@ func newCluster(tb testing.TB, given ...client.Object) *cluster {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	c.reconciler = &reconciler{objects.Applier{Client: underlying, Live: underlying}, owners.New(underlying, "default"), report.New(), recorder, metrics, used, clocktesting.NewFakePassiveClock(now)}
+	c.reconciler = &reconciler{objects.Applier{Client: underlying, Live: underlying}, owners.New(underlying, "default"), report.New(), recorder, metrics, used, c.clock, newPace(c.clock)}
 	return c
 }
 
@@ -109,6 +114,44 @@ func (c *cluster) reconcile(ctx context.Context, tb testing.TB, wantWrites int, 
 func namespaceObject(name string) *corev1.Namespace {
 	n := namespace(name, "")
 	return &corev1.Namespace{ObjectMeta: n.ObjectMeta}
+}
+
+// TestPace has a status be written as seldom as it takes long, but for a change of the
+// spec.
+func TestPace(t *testing.T) {
+	c := newCluster(t, oil(func(*capsulev1beta2.Tenant) {}))
+	c.writing = 100 * time.Millisecond
+	got := c.reconcile(t.Context(), t, 1)
+	for _, step := range []struct {
+		what       string
+		later      time.Duration
+		generation int64
+		want       int
+		wantRest   time.Duration
+	}{
+		{"at once", 0, 7, 0, 5 * time.Second},
+		{"soon", 4 * time.Second, 7, 0, time.Second},
+		{"with another spec", 0, 8, 1, 0},
+		{"when it has rested", 5 * time.Second, 8, 1, 0},
+	} {
+		c.clock.SetTime(c.clock.Now().Add(step.later))
+		if step.generation != got.Generation {
+			got.Generation = step.generation
+			if err := c.Update(t.Context(), got); err != nil {
+				t.Fatal(err)
+			}
+		} else if err := c.Create(t.Context(), namespaceObject("oil-"+strings.ReplaceAll(step.what, " ", "-"))); err != nil {
+			t.Fatal(err)
+		}
+		c.writes = 0
+		result, err := c.Reconcile(t.Context(), request("oil"))
+		if err != nil || result.RequeueAfter != step.wantRest || c.writes != step.want {
+			t.Errorf("%s: want %d writes and a rest of %v, got %d, %v, %v", step.what, step.want, step.wantRest, c.writes, result, err)
+		}
+		if err := c.Get(t.Context(), client.ObjectKeyFromObject(got), got); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func TestReconcile(t *testing.T) {
