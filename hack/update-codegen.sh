@@ -97,5 +97,5 @@ kube::codegen::gen_client \
 sed 's|^//|#|' "${BOILERPLATE}" >"${TMPDIR}/boilerplate.yaml"
 "${GOBIN}/controller-gen" \
     "crd:headerFile=${TMPDIR}/boilerplate.yaml" \
-    "paths=./apis/capsule/..." \
+    "paths=./apis/capsule/..." "paths=./apis/policy/..." \
     output:crd:dir=artifacts/base/crds

@@ -23,7 +23,7 @@ tar -cf - go.mod go.sum "${GENERATED[@]}" | tar -xf - -C "${copy}"
 # A stale file whose type is gone would survive in the copy as well.
 rm -rf "${copy}/generated"
 find "${copy}/apis" -name 'zz_generated.*' -delete
-find "${copy}/artifacts/base/crds" -name '*.clastix.io_*.yaml' -delete
+find "${copy}/artifacts/base/crds" -name '*.io_*.yaml' -delete
 
 # The generators' progress matters only when they fail.
 if ! hack/update-codegen.sh "${copy}" >"${copy}/log" 2>&1; then

@@ -28,6 +28,7 @@ import (
 
 	capsulev1beta1 "tenancy.capsule.io/apis/capsule/v1beta1"
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	policyv1alpha1 "tenancy.capsule.io/apis/policy/v1alpha1"
 	"tenancy.capsule.io/pkg/controller/certificates"
 	"tenancy.capsule.io/pkg/controller/objects"
 	"tenancy.capsule.io/pkg/controller/owners"
@@ -113,6 +114,7 @@ func NewScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
 	if err := errors.Join(
 		clientgoscheme.AddToScheme(scheme), capsulev1beta1.AddToScheme(scheme), capsulev1beta2.AddToScheme(scheme),
+		policyv1alpha1.AddToScheme(scheme),
 	); err != nil {
 		return nil, fmt.Errorf("make scheme: %w", err)
 	}

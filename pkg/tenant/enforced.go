@@ -13,6 +13,10 @@ func NotEnforced(spec *capsulev1beta2.TenantSpec) []string {
 	ingress := spec.IngressOptions
 	hostnames := ingress != nil && (ingress.AllowedHostnames != nil || ingress.HostnameCollisionScope != "" &&
 		ingress.HostnameCollisionScope != capsulev1beta2.HostnameCollisionScopeDisabled)
+	services := spec.ServiceOptions
+	if services == nil {
+		services = &capsulev1beta2.ServiceOptions{}
+	}
 	var fields []string
 	for _, field := range []struct {
 		path string
@@ -22,8 +26,10 @@ func NotEnforced(spec *capsulev1beta2.TenantSpec) []string {
 		{"spec.gatewayOptions", spec.GatewayOptions != nil},
 		{"spec.deviceClasses", spec.DeviceClasses != nil},
 		{"spec.ingressOptions", hostnames},
-		{"spec.serviceOptions", spec.ServiceOptions != nil},
-		{"spec.podOptions", spec.PodOptions != nil},
+		{"spec.serviceOptions.allowedServices", services.AllowedServices != nil},
+		{"spec.serviceOptions.externalIPs", services.ExternalServiceIPs != nil},
+		{"spec.serviceOptions.forbiddenLabels", services.ForbiddenLabels != nil},
+		{"spec.serviceOptions.forbiddenAnnotations", services.ForbiddenAnnotations != nil},
 		{"spec.containerRegistries", spec.ContainerRegistries != nil},
 		{"spec.imagePullPolicies", len(spec.ImagePullPolicies) > 0},
 	} {

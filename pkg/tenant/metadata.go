@@ -30,7 +30,7 @@ const (
 	forbiddenPrefix          = "capsule.clastix.io/forbidden-namespace-"
 )
 
-// Metadata is metadata that a namespace has from its Tenant.
+// Metadata is metadata that a namespace, or what is in it, has from its Tenant.
 type Metadata struct{ Labels, Annotations map[string]string }
 
 // NamespaceMetadata returns what the Tenant wants a namespace of that name and with

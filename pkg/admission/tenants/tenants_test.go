@@ -126,7 +126,7 @@ namespaceOptions:
   additionalMetadata: {labels: {a: "b c"}, annotations: {a.b/C: "anything at all", "x y": x}}
   additionalMetadataList: [{labels: {a: "{{ tenant.name }}", "b c": "{{ namespace }}", d: "e f"}}]
 serviceOptions: {additionalMetadata: {labels: {a: "b c"}}}
-podOptions: {additionalMetadata: {labels: {a: "b c"}}}`,
+podOptions: {additionalMetadata: {labels: {a: "b c", job-name: x}}}`,
 			want: []string{
 				"spec.namespaceOptions.additionalMetadata.annotations",
 				"spec.namespaceOptions.additionalMetadata.labels",
@@ -137,6 +137,7 @@ podOptions: {additionalMetadata: {labels: {a: "b c"}}}`,
 				"spec.owners[0].annotations",
 				"spec.owners[0].labels",
 				"spec.podOptions.additionalMetadata.labels",
+				"spec.podOptions.additionalMetadata.labels[job-name]",
 				"spec.serviceOptions.additionalMetadata.labels",
 			},
 		},
@@ -342,9 +343,9 @@ func aboutMistakes(warnings []string) []string {
 const noEffect = ": it is kept, and nothing acts upon it yet"
 
 func TestNotEnforced(t *testing.T) {
-	given := `{metadata: {name: oil}, spec: {imagePullPolicies: [Always], podOptions: {}, nodeSelector: {a: b}}}`
+	given := `{metadata: {name: oil}, spec: {imagePullPolicies: [Always], serviceOptions: {allowedServices: {}}, nodeSelector: {a: b}}}`
 	response := Validate(t.Context(), request(t, "Tenant", admissionv1.Create, "", given))
-	want := []string{"spec.podOptions" + noEffect, "spec.imagePullPolicies" + noEffect}
+	want := []string{"spec.serviceOptions.allowedServices" + noEffect, "spec.imagePullPolicies" + noEffect}
 	if diff := cmp.Diff(want, response.Warnings); diff != "" || !response.Allowed {
 		t.Errorf("allowed=%t, warnings (-want +got):\n%s", response.Allowed, diff)
 	}

@@ -37,13 +37,13 @@ func validateTenant(t *capsulev1beta2.Tenant) *findings {
 	f.classes(at, spec)
 	if spec.ServiceOptions != nil {
 		at := at.Child("serviceOptions")
-		f.additional(at.Child("additionalMetadata"), spec.ServiceOptions.AdditionalMetadata)
 		f.forbidden(at.Child("forbiddenLabels"), spec.ServiceOptions.ForbiddenLabels)
 		f.forbidden(at.Child("forbiddenAnnotations"), spec.ServiceOptions.ForbiddenAnnotations)
 	}
-	if spec.PodOptions != nil {
-		f.additional(at.Child("podOptions", "additionalMetadata"), spec.PodOptions.AdditionalMetadata)
-	}
+	_, errs := tenant.PodMetadata(spec)
+	f.add(errs...)
+	_, errs = tenant.ServiceMetadata(spec)
+	f.add(errs...)
 	if spec.ContainerRegistries != nil {
 		f.regex(at.Child("containerRegistries", "allowedRegex"), spec.ContainerRegistries.AllowedRegex)
 	}

@@ -109,9 +109,9 @@ func whoever[T client.Object](wanted func(*capsulev1beta2.Tenant) []T) func(*cap
 }
 
 // kinds returns all kinds, in the order in which they are written: what limits a
-// namespace is there before anybody can use it.
+// namespace, or marks what is made there, is there before anybody can use it.
 func kinds() [][]*kind {
-	return [][]*kind{{networkPolicies(), limitRanges(), resourceQuotas()}, {roleBindings()}}
+	return [][]*kind{{networkPolicies(), limitRanges(), resourceQuotas(), namespacePolicies()}, {roleBindings()}}
 }
 
 // managed returns the metadata of an object that each namespace of a Tenant has.

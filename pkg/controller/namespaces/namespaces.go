@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package namespaces makes in each namespace of a Tenant what the Tenant wants there:
-// labels and annotations, NetworkPolicies, LimitRanges and ResourceQuotas, and
-// RoleBindings of its owners and whom else it names.
+// labels and annotations, NetworkPolicies, LimitRanges, ResourceQuotas and
+// NamespacePolicies, and RoleBindings of its owners and whom else it names.
 //
 // Invariants:
 //   - Which Tenant a namespace belongs to is asked of the namespace, and whether

@@ -35,6 +35,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	policyv1alpha1 "tenancy.capsule.io/apis/policy/v1alpha1"
 	"tenancy.capsule.io/pkg/controller/objects"
 	"tenancy.capsule.io/pkg/controller/owners"
 	"tenancy.capsule.io/pkg/controller/report"
@@ -48,6 +49,7 @@ var scheme = func() *runtime.Scheme {
 	utilruntime.Must(networkingv1.AddToScheme(scheme))
 	utilruntime.Must(rbacv1.AddToScheme(scheme))
 	utilruntime.Must(capsulev1beta2.AddToScheme(scheme))
+	utilruntime.Must(policyv1alpha1.AddToScheme(scheme))
 	return scheme
 }()
 
@@ -626,7 +628,10 @@ func TestWantsOther(t *testing.T) {
 		}, false},
 		"an owner":          {func(t *capsulev1beta2.Tenant) { t.Generation, t.Spec.Owners[0].Name = 2, "bob" }, true},
 		"an owner's labels": {func(t *capsulev1beta2.Tenant) { t.Generation, t.Spec.Owners[0].Labels = 2, map[string]string{"a": "b"} }, true},
-		"another life":      {func(t *capsulev1beta2.Tenant) { t.UID = "oil-2" }, true},
+		"what its pods carry": {func(t *capsulev1beta2.Tenant) {
+			t.Generation, t.Spec.PodOptions = 2, &capsulev1beta2.PodOptions{AdditionalMetadata: &capsulev1beta2.AdditionalMetadata{Labels: values{"a": "b"}}}
+		}, true},
+		"another life": {func(t *capsulev1beta2.Tenant) { t.UID = "oil-2" }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			was := oil([]capsulev1beta2.OwnerSpec{owner(capsulev1beta2.UserOwner, "alice", "admin")})

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	policyv1alpha1 "tenancy.capsule.io/apis/policy/v1alpha1"
 	"tenancy.capsule.io/pkg/controller/report"
 	"tenancy.capsule.io/pkg/tenant"
 )
@@ -45,6 +46,7 @@ func imposing(scope capsulev1beta2.ResourceQuotaScope) *capsulev1beta2.Tenant {
 	t.Spec.ResourceQuotas = &capsulev1beta2.ResourceQuotas{Scope: scope, Items: []corev1.ResourceQuotaSpec{{
 		Hard: quantities(map[corev1.ResourceName]string{"pods": "10", "cpu": "1500u"}),
 	}}}
+	t.Spec.PodOptions = &capsulev1beta2.PodOptions{AdditionalMetadata: &capsulev1beta2.AdditionalMetadata{Labels: values{"team": "oil"}}}
 	return t
 }
 
@@ -76,7 +78,8 @@ func TestComplete(t *testing.T) {
 	if diff := cmp.Diff(quantities(map[corev1.ResourceName]string{"pods": "10", "cpu": "2m"}), ResourceQuotas(imposing(scope))[0].Spec.Hard); diff != "" {
 		t.Errorf("quota (-want +got):\n%s", diff)
 	}
-	if quotas := ResourceQuotas(oil(nil)); len(quotas)+len(LimitRanges(oil(nil)))+len(NetworkPolicies(oil(nil))) > 0 {
+	nothing := oil(nil)
+	if len(ResourceQuotas(nothing))+len(LimitRanges(nothing))+len(NetworkPolicies(nothing))+len(NamespacePolicies(nothing)) > 0 {
 		t.Error("want nothing for a Tenant that imposes nothing")
 	}
 }
@@ -97,7 +100,7 @@ func edit[T client.Object](ctx context.Context, tb testing.TB, c *cluster, name 
 func (c *cluster) imposed(ctx context.Context, tb testing.TB) []client.Object {
 	tb.Helper()
 	var objects []client.Object
-	for _, label := range []string{capsulev1beta2.NetworkPolicyLabel, capsulev1beta2.LimitRangeLabel, capsulev1beta2.ResourceQuotaLabel} {
+	for _, label := range []string{capsulev1beta2.NetworkPolicyLabel, capsulev1beta2.LimitRangeLabel, capsulev1beta2.ResourceQuotaLabel, policyv1alpha1.NamespacePolicyLabel} {
 		present, err := c.kindOf(label).present(ctx, c, ns)
 		if err != nil {
 			tb.Fatal(err)
@@ -120,12 +123,12 @@ func TestDriftOfPolicies(t *testing.T) {
 			if err := c.reconcile(ctx); err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff([]string{"create " + name, "create " + name, "create " + name}, c.writes); diff != "" {
+			if diff := cmp.Diff([]string{"create " + name, "create " + name, "create " + name, "create " + policyv1alpha1.NamespacePolicyName}, inVerbs(c.writes)); diff != "" {
 				t.Errorf("writes (-want +got):\n%s", diff)
 			}
 			want := c.imposed(ctx, t)
-			if len(want) != 3 {
-				t.Fatalf("want three objects, got %+v", want)
+			if len(want) != 4 {
+				t.Fatalf("want four objects, got %+v", want)
 			}
 			for step, change := range map[string]func(){
 				"a policy is opened": func() {
@@ -153,6 +156,12 @@ func TestDriftOfPolicies(t *testing.T) {
 				},
 				"it is not the Tenant's any more": func() {
 					edit(ctx, t, c, name, &corev1.LimitRange{}, func(l *corev1.LimitRange) { l.OwnerReferences = nil })
+				},
+				"pods are to carry something else": func() {
+					edit(ctx, t, c, policyv1alpha1.NamespacePolicyName, &policyv1alpha1.NamespacePolicy{}, func(p *policyv1alpha1.NamespacePolicy) {
+						p.Spec.PodMetadata.Labels = values{"team": "theirs", "more": "x"}
+						p.Spec.ServiceMetadata.Annotations = values{"more": "x"}
+					})
 				},
 				"it is deleted": func() {
 					if err := c.Delete(ctx, &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}); err != nil {
@@ -283,7 +292,7 @@ func TestLimitsComeFirst(t *testing.T) {
 	if err := c.reconcile(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := fmt.Sprint(c.writes[3:]), fmt.Sprint([]string{"create " + binding("admin", alice).Name}); got != want {
+	if got, want := fmt.Sprint(c.writes[4:]), fmt.Sprint([]string{"create " + binding("admin", alice).Name}); got != want {
 		t.Errorf("want %s last, got %s", want, c.writes)
 	}
 }

@@ -33,6 +33,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	policyv1alpha1 "tenancy.capsule.io/apis/policy/v1alpha1"
 	"tenancy.capsule.io/pkg/tenant"
 )
 
@@ -85,11 +86,12 @@ func CacheOptions() cache.Options {
 	return cache.Options{
 		DefaultTransform: WithoutManagedFields,
 		ByObject: map[client.Object]cache.ByObject{
-			&corev1.Namespace{}:           {Transform: withOwnManagedFields},
-			&rbacv1.RoleBinding{}:         {Label: Has(capsulev1beta2.RoleBindingLabel), Transform: withOwnManagedFields},
-			&networkingv1.NetworkPolicy{}: {Label: Has(capsulev1beta2.NetworkPolicyLabel), Transform: withOwnManagedFields},
-			&corev1.LimitRange{}:          {Label: Has(capsulev1beta2.LimitRangeLabel), Transform: withOwnManagedFields},
-			&corev1.ResourceQuota{}:       {Label: Has(capsulev1beta2.ResourceQuotaLabel), Transform: withOwnManagedFields},
+			&corev1.Namespace{}:               {Transform: withOwnManagedFields},
+			&rbacv1.RoleBinding{}:             {Label: Has(capsulev1beta2.RoleBindingLabel), Transform: withOwnManagedFields},
+			&networkingv1.NetworkPolicy{}:     {Label: Has(capsulev1beta2.NetworkPolicyLabel), Transform: withOwnManagedFields},
+			&corev1.LimitRange{}:              {Label: Has(capsulev1beta2.LimitRangeLabel), Transform: withOwnManagedFields},
+			&corev1.ResourceQuota{}:           {Label: Has(capsulev1beta2.ResourceQuotaLabel), Transform: withOwnManagedFields},
+			&policyv1alpha1.NamespacePolicy{}: {Label: Has(policyv1alpha1.NamespacePolicyLabel), Transform: withOwnManagedFields},
 			// What is compiled for tenants has a cache of its own.
 			&rbacv1.ClusterRole{}:        {Label: hasNot(capsulev1beta2.TenantLabel)},
 			&rbacv1.ClusterRoleBinding{}: {Label: hasNot(capsulev1beta2.TenantLabel)},

@@ -65,6 +65,10 @@ func (f *findings) tenant(at *field.Path, spec *capsulev1beta2.TenantSpec) {
 		f.forbidden(at.Child("serviceOptions", "forbiddenLabels"), options.ForbiddenLabels)
 		f.forbidden(at.Child("serviceOptions", "forbiddenAnnotations"), options.ForbiddenAnnotations)
 	}
+	_, errs := tenant.PodMetadata(spec)
+	f.errs = append(f.errs, errs...)
+	_, errs = tenant.ServiceMetadata(spec)
+	f.errs = append(f.errs, errs...)
 	f.list(at.Child("containerRegistries"), spec.ContainerRegistries)
 	f.errs = append(f.errs, metav1validation.ValidateLabels(spec.NodeSelector, at.Child("nodeSelector"))...)
 }

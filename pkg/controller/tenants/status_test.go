@@ -298,6 +298,12 @@ func TestJudge(t *testing.T) {
 		"spec.serviceOptions.forbiddenAnnotations.deniedRegex": func(s *capsulev1beta2.TenantSpec) {
 			s.ServiceOptions = &capsulev1beta2.ServiceOptions{ForbiddenAnnotations: forbidden}
 		},
+		"spec.podOptions.additionalMetadata.labels[pod-template-hash]": func(s *capsulev1beta2.TenantSpec) {
+			s.PodOptions = &capsulev1beta2.PodOptions{AdditionalMetadata: &capsulev1beta2.AdditionalMetadata{Labels: map[string]string{"pod-template-hash": "x", "a": "b"}}}
+		},
+		"spec.serviceOptions.additionalMetadata.annotations": func(s *capsulev1beta2.TenantSpec) {
+			s.ServiceOptions = &capsulev1beta2.ServiceOptions{AdditionalMetadata: &capsulev1beta2.AdditionalMetadata{Annotations: map[string]string{"no key": ""}}}
+		},
 		"spec.containerRegistries.allowedRegex": func(s *capsulev1beta2.TenantSpec) { s.ContainerRegistries = regex },
 		"spec.nodeSelector":                     func(s *capsulev1beta2.TenantSpec) { s.NodeSelector = map[string]string{"no key": ""} },
 	} {
