@@ -12,6 +12,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -71,6 +72,12 @@ func TestNamespaceMetadata(t *testing.T) {
 	requireForbidden(t, patch(`{"metadata":{"labels":{"stage":"test"}}}`), `needs the label "stage"`)
 	require.NoError(t, patch(`{"metadata":{"labels":{"mine":"1","stage":"dev"}}}`))
 	awaitMetadata(t, "marked-a", values{"mine": "1", "stage": "dev", security: "restricted"}, values{selector: "pool=marked"})
+
+	// Nor do they blur what the Tenant gave, so that it would stay for ever.
+	requireForbidden(t, patch(`{"metadata":{"managedFields":[{}]}}`), `the managedFields of the manager "tenancy-controller"`)
+	forged := corev1ac.Namespace("marked-a").WithLabels(values{"stage": "dev", security: "restricted", "mine": "2"}).WithAnnotations(values{selector: "pool=marked"})
+	asController := []client.ApplyOption{client.FieldOwner("tenancy-controller"), client.ForceOwnership}
+	requireForbidden(t, mette.Apply(t.Context(), forged, asController...), "write by another field manager")
 
 	// Whoever is no user of tenants may, and it is put back.
 	require.NoError(t, admin(t).Patch(t.Context(), newNamespace("marked-a"),
