@@ -162,14 +162,18 @@ func TestFailures(t *testing.T) {
 func TestFailureBesideConflict(t *testing.T) {
 	conflict := apierrors.NewConflict(corev1.Resource("namespaces"), "x", errors.New("changed"))
 	refused := apierrors.NewForbidden(corev1.Resource("namespaces"), "x", errors.New("boom"))
-	for name, fails := range map[string]map[string]error{
-		"conflict first": {"oil-a": conflict, "oil-b": refused},
-		"conflict last":  {"oil-a": refused, "oil-b": conflict},
+	for name, test := range map[string]struct {
+		fails map[string]error
+		// blocked is the namespace that cannot be deleted.
+		blocked string
+	}{
+		"conflict first": {map[string]error{"oil-a": conflict, "oil-b": refused}, "oil-b"},
+		"conflict last":  {map[string]error{"oil-a": refused, "oil-b": conflict}, "oil-a"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := interceptor.NewClient(newClient(oil(true, finalizer), namespaceOf("oil-a", "oil-1"), namespaceOf("oil-b", "oil-1")), interceptor.Funcs{
 				Delete: func(_ context.Context, _ client.WithWatch, object client.Object, _ ...client.DeleteOption) error {
-					return fails[object.GetName()]
+					return test.fails[object.GetName()]
 				},
 			})
 			r := &reconciler{Client: c, live: c, reports: report.New()}
@@ -180,11 +184,7 @@ func TestFailureBesideConflict(t *testing.T) {
 			for _, report := range r.reports.Of(tenant.Ref{Name: "oil", UID: "oil-1"}) {
 				messages = append(messages, report.Message)
 			}
-			blocked := "oil-b"
-			if fails["oil-a"] == refused {
-				blocked = "oil-a"
-			}
-			if diff := cmp.Diff([]string{"delete namespace " + blocked + ": " + refused.Error()}, messages); diff != "" {
+			if diff := cmp.Diff([]string{"delete namespace " + test.blocked + ": " + refused.Error()}, messages); diff != "" {
 				t.Errorf("reports (-want +got):\n%s", diff)
 			}
 		})
