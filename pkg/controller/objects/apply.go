@@ -32,7 +32,8 @@ type ForeignError struct {
 }
 
 func (e *ForeignError) Error() string {
-	return fmt.Sprintf("%s %s exists and is not the controller's: delete it", e.Kind, Name(e.Key))
+	// Users of the namespace may not: the name is reserved.
+	return fmt.Sprintf("%s %s exists and is not the controller's: a cluster administrator has to delete it", e.Kind, Name(e.Key))
 }
 
 // Applier writes objects as they are wanted to be, as the one field manager.

@@ -199,7 +199,7 @@ func TestMake(t *testing.T) {
 	t.Run("what says something else is not touched", func(t *testing.T) {
 		c := newCluster(t, configMap(values{"theirs": "x"}, values{"k": "theirs"}))
 		err := c.make(ctx, values{"a": "1"}, values{"k": "v"})
-		if _, ok := errors.AsType[*ForeignError](err); !ok || err.Error() != "ConfigMap default/x exists and is not the controller's: delete it" {
+		if _, ok := errors.AsType[*ForeignError](err); !ok || err.Error() != "ConfigMap default/x exists and is not the controller's: a cluster administrator has to delete it" {
 			t.Errorf("want a ForeignError, got %v", err)
 		}
 		c.check(ctx, t, []string{"create", "apply"}, values{"theirs": "x"}, values{"k": "theirs"})
