@@ -71,7 +71,7 @@ func TestManifestsNameWhatIsServed(t *testing.T) {
 		}
 	}
 	slices.Sort(paths)
-	want := []string{ValidateConfigPath, ValidateCordonedPath, MutateNamespacePath, ValidateNamespacePath, ValidateAccountPath, MutateTenantPath, ValidateTenantPath}
+	want := []string{ValidateConfigPath, ValidateCordonedPath, MutateNamespacePath, ValidateNamespacePath, MutateAccountPath, ValidateAccountPath, MutateTenantPath, ValidateTenantPath}
 	if diff := cmp.Diff(want, paths); diff != "" {
 		t.Errorf("unexpected paths (-want +got):\n%s", diff)
 	}
@@ -212,9 +212,15 @@ func TestWhichRequestsAreSent(t *testing.T) {
 			if test.old == nil {
 				operation = admission.Create
 			}
-			hook := hooks["serviceaccounts.validating.tenancy.capsule.io"]
-			if got := matches(t, compiler, hook, test.who, operation, "", test.old, test.given); got != test.want {
-				t.Errorf("%s: want it to be asked about: %v", name, test.want)
+			for _, phase := range []string{"mutating", "validating"} {
+				hook := hooks["serviceaccounts."+phase+".tenancy.capsule.io"]
+				if got := matches(t, compiler, hook, test.who, operation, "", test.old, test.given); got != test.want {
+					t.Errorf("%s: want it to be asked about: %v, %s", name, test.want, phase)
+				}
+				// Also where the namespace is no tenant's yet.
+				if hook.GetNamespaceSelector() != nil {
+					t.Errorf("%s: %v leaves namespaces out", phase, hook.GetNamespaceSelector())
+				}
 			}
 		}
 	})

@@ -30,6 +30,7 @@ const (
 	MutateTenantPath      = "/tenants/mutating"
 	ValidateTenantPath    = "/tenants/validating"
 	ValidateConfigPath    = "/config/validating"
+	MutateAccountPath     = "/serviceaccounts/mutating"
 	ValidateAccountPath   = "/serviceaccounts/validating"
 	ValidateCordonedPath  = "/cordoned/validating"
 	ConvertPath           = "/convert"
@@ -72,6 +73,7 @@ func Register(mgr ctrl.Manager, o Options) error {
 		ValidateNamespacePath: namespace.NewValidating(config),
 		MutateTenantPath:      admission.HandlerFunc(tenants.Mutate),
 		ValidateTenantPath:    admission.HandlerFunc(tenants.Validate),
+		MutateAccountPath:     serviceaccounts.NewBinder(mgr.GetAPIReader()),
 		ValidateAccountPath:   serviceaccounts.NewHandler(mgr.GetAPIReader(), o.Owners),
 		ValidateCordonedPath: cordoned.NewHandler(requester.Finder{
 			Cached: mgr.GetClient(), Live: mgr.GetAPIReader(), Owners: o.Owners, Users: o.Users,
