@@ -299,11 +299,9 @@ func TestPromotionIsForOneTenant(t *testing.T) {
 	move := func(to string) {
 		t.Helper()
 		patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"capsule.clastix.io/tenant":"`+to+`"},"ownerReferences":null}}`))
-		await(t, "move to "+to, "", func(ctx context.Context) (string, error) {
-			if err := boss.Patch(ctx, newNamespace("adopted-ci"), patch); err != nil {
-				return err.Error(), nil
-			}
-			return "", nil
+		await(t, "move to "+to, true, func(ctx context.Context) (bool, error) {
+			err := boss.Patch(ctx, newNamespace("adopted-ci"), patch)
+			return err == nil, err
 		})
 	}
 	awaitTold := func(tenant string) {
