@@ -6,7 +6,8 @@
 //	/namespaces/mutating, /namespaces/validating    which Tenant a namespace belongs to: package namespace
 //	/tenants/mutating, /tenants/validating          Tenants that can be understood: package tenants
 //	/config/validating                              CapsuleConfigurations, likewise
-//	/serviceaccounts/validating                     who makes service accounts owners: package serviceaccounts
+//	/serviceaccounts/mutating, .../validating       who makes service accounts owners: package serviceaccounts
+//	/cordoned/validating                            service accounts in cordoned namespaces: package cordoned
 //	/convert                                        Tenants between their versions
 //
 // Every replica serves them, the leader or not. Which requests the API server sends

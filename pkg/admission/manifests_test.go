@@ -8,16 +8,20 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/admission/plugin/cel"
 	"k8s.io/apiserver/pkg/admission/plugin/webhook"
 	"k8s.io/apiserver/pkg/admission/plugin/webhook/predicates/rules"
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/cel/environment"
@@ -67,9 +71,36 @@ func TestManifestsNameWhatIsServed(t *testing.T) {
 		}
 	}
 	slices.Sort(paths)
-	want := []string{ValidateConfigPath, MutateNamespacePath, ValidateNamespacePath, ValidateAccountPath, MutateTenantPath, ValidateTenantPath}
+	want := []string{ValidateConfigPath, ValidateCordonedPath, MutateNamespacePath, ValidateNamespacePath, MutateAccountPath, ValidateAccountPath, MutateTenantPath, ValidateTenantPath}
 	if diff := cmp.Diff(want, paths); diff != "" {
 		t.Errorf("unexpected paths (-want +got):\n%s", diff)
+	}
+}
+
+// TestOverlayWithCertManagerLacksNothing holds it to the base, but for certificates.
+func TestOverlayWithCertManagerLacksNothing(t *testing.T) {
+	resources := func(dir, prefix string) []string {
+		text, err := fs.ReadFile(os.DirFS("../../artifacts"), dir+"/kustomization.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var kustomization struct {
+			Resources []string `json:"resources"`
+		}
+		if err := yaml.Unmarshal(text, &kustomization); err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, name := range kustomization.Resources {
+			if name = strings.TrimPrefix(name, prefix); name != "certificates" {
+				names = append(names, name)
+			}
+		}
+		slices.Sort(names)
+		return names
+	}
+	if diff := cmp.Diff(resources("base", ""), resources("overlays/cert-manager", "../../base/")); diff != "" {
+		t.Errorf("resources (-base +overlay):\n%s", diff)
 	}
 }
 
@@ -181,9 +212,42 @@ func TestWhichRequestsAreSent(t *testing.T) {
 			if test.old == nil {
 				operation = admission.Create
 			}
-			hook := hooks["serviceaccounts.validating.tenancy.capsule.io"]
-			if got := matches(t, compiler, hook, test.who, operation, "", test.old, test.given); got != test.want {
-				t.Errorf("%s: want it to be asked about: %v", name, test.want)
+			for _, phase := range []string{"mutating", "validating"} {
+				hook := hooks["serviceaccounts."+phase+".tenancy.capsule.io"]
+				if got := matches(t, compiler, hook, test.who, operation, "", test.old, test.given); got != test.want {
+					t.Errorf("%s: want it to be asked about: %v, %s", name, test.want, phase)
+				}
+				// Also where the namespace is no tenant's yet.
+				if hook.GetNamespaceSelector() != nil {
+					t.Errorf("%s: %v leaves namespaces out", phase, hook.GetNamespaceSelector())
+				}
+			}
+		}
+	})
+	t.Run("accounts of other namespaces are asked about in a cordoned one", func(t *testing.T) {
+		account := func(namespace string) user.Info { return serviceaccount.UserInfo(namespace, "robot", "") }
+		for name, test := range map[string]struct {
+			who      user.Info
+			resource schema.GroupVersionResource
+			want     bool
+		}{
+			"of another namespace":   {account("y"), corev1.SchemeGroupVersion.WithResource("pods"), true},
+			"of one that begins so":  {account("x-y"), corev1.SchemeGroupVersion.WithResource("pods"), true},
+			"a custom resource":      {account("y"), schema.GroupVersionResource{Group: "example.com", Version: "v1", Resource: "events"}, true},
+			"its own":                {account("x"), corev1.SchemeGroupVersion.WithResource("pods"), false},
+			"a user":                 {alice, corev1.SchemeGroupVersion.WithResource("pods"), false},
+			"nobody":                 {&user.DefaultInfo{}, corev1.SchemeGroupVersion.WithResource("pods"), false},
+			"of the control plane":   {collector, corev1.SchemeGroupVersion.WithResource("pods"), false},
+			"the controller":         {self, corev1.SchemeGroupVersion.WithResource("pods"), false},
+			"an event":               {account("y"), corev1.SchemeGroupVersion.WithResource("events"), false},
+			"an event of events.k8s": {account("y"), eventsv1.SchemeGroupVersion.WithResource("events"), false},
+		} {
+			hook := hooks["cordoned.validating.tenancy.capsule.io"]
+			attributes := attributesOf(test.who, admission.Create, "", nil, namespace("x"))
+			attributes.Attributes = admission.NewAttributesRecord(nil, nil, attributes.VersionedKind, "x", "name", test.resource, "", admission.Create, nil, false, test.who)
+			result := hook.GetCompiledMatcher(compiler).Match(t.Context(), attributes, nil, rescuers{})
+			if result.Error != nil || result.Matches != test.want {
+				t.Errorf("%s: want it to be asked about: %v, got %v, %v", name, test.want, result.Matches, result.Error)
 			}
 		}
 	})

@@ -15,6 +15,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/conversion"
 
+	"tenancy.capsule.io/pkg/admission/cordoned"
+	"tenancy.capsule.io/pkg/admission/internal/requester"
 	"tenancy.capsule.io/pkg/admission/namespace"
 	"tenancy.capsule.io/pkg/admission/serviceaccounts"
 	"tenancy.capsule.io/pkg/admission/tenants"
@@ -28,7 +30,9 @@ const (
 	MutateTenantPath      = "/tenants/mutating"
 	ValidateTenantPath    = "/tenants/validating"
 	ValidateConfigPath    = "/config/validating"
+	MutateAccountPath     = "/serviceaccounts/mutating"
 	ValidateAccountPath   = "/serviceaccounts/validating"
+	ValidateCordonedPath  = "/cordoned/validating"
 	ConvertPath           = "/convert"
 )
 
@@ -69,8 +73,12 @@ func Register(mgr ctrl.Manager, o Options) error {
 		ValidateNamespacePath: namespace.NewValidating(config),
 		MutateTenantPath:      admission.HandlerFunc(tenants.Mutate),
 		ValidateTenantPath:    admission.HandlerFunc(tenants.Validate),
+		MutateAccountPath:     serviceaccounts.NewBinder(mgr.GetAPIReader()),
 		ValidateAccountPath:   serviceaccounts.NewHandler(mgr.GetAPIReader(), o.Owners),
-		ValidateConfigPath:    admission.HandlerFunc(tenants.ValidateConfiguration),
+		ValidateCordonedPath: cordoned.NewHandler(requester.Finder{
+			Cached: mgr.GetClient(), Live: mgr.GetAPIReader(), Owners: o.Owners, Users: o.Users,
+		}),
+		ValidateConfigPath: admission.HandlerFunc(tenants.ValidateConfiguration),
 	} {
 		server.Register(path, &webhook.Admission{Handler: handler})
 	}

@@ -10,6 +10,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/utils/ptr"
@@ -49,7 +50,8 @@ type Sources struct {
 	// TenantOwners are in any order.
 	TenantOwners []*capsulev1beta2.TenantOwner
 	// Promoted are the service accounts that ask for it by their label, in any order.
-	// Whether they are promoted configuration and Tenant say.
+	// Whether they are promoted configuration and Tenant say. Sources that are about a
+	// user leave out one that is not for want of a place, see MaxPromoted.
 	Promoted []Promoted
 }
 
@@ -57,9 +59,16 @@ type Sources struct {
 // makes it an owner.
 type Promoted struct {
 	Tenant Ref
+	// For is the UID of the Tenant that it was promoted for: its namespace may have
+	// become another's since, or have been nobody's.
+	For types.UID
 	// Name is its user name, system:serviceaccount:<namespace>:<name>.
 	Name string
 }
+
+// MaxPromoted is how many service accounts own a Tenant by their label: each brings
+// RoleBindings to each of its namespaces.
+const MaxPromoted = 100
 
 // About leaves of the sources what makes owners of those whom is picks.
 func (s Sources) About(is func(capsulev1beta2.UserSpec) bool) Sources {
@@ -202,6 +211,12 @@ func IsPromoted(account metav1.Object) bool {
 	return account.GetLabels()[capsulev1beta2.OwnerPromotionLabel] == "true"
 }
 
+// PromotedFor returns the UID of the Tenant that a service account was promoted for,
+// empty if nobody has said it.
+func PromotedFor(account metav1.Object) types.UID {
+	return types.UID(account.GetAnnotations()[capsulev1beta2.PromotedForAnnotation])
+}
+
 // AllowsPromotion reports whether configuration and Tenant let service accounts of
 // the Tenant be made owners. No configuration counts as the default one.
 func AllowsPromotion(t *capsulev1beta2.Tenant, config *capsulev1beta2.CapsuleConfigurationSpec) bool {
@@ -210,7 +225,7 @@ func AllowsPromotion(t *capsulev1beta2.Tenant, config *capsulev1beta2.CapsuleCon
 }
 
 // PromotedOwners returns the service accounts that are owners of the Tenant by their
-// label, in order of name.
+// label, in order of name: the first ones if there are too many.
 func PromotedOwners(t *capsulev1beta2.Tenant, s Sources) []capsulev1beta2.CoreOwnerSpec {
 	if len(s.Promoted) == 0 || !AllowsPromotion(t, s.Config) {
 		return nil
@@ -222,12 +237,35 @@ func PromotedOwners(t *capsulev1beta2.Tenant, s Sources) []capsulev1beta2.CoreOw
 	ref := RefOf(t)
 	var owners []capsulev1beta2.CoreOwnerSpec
 	for _, account := range s.Promoted {
-		if account.Tenant == ref {
+		if account.Tenant == ref && account.For == ref.UID {
 			owners = append(owners, capsulev1beta2.CoreOwnerSpec{UserSpec: serviceAccount(account.Name), ClusterRoles: roles})
 		}
 	}
 	slices.SortFunc(owners, func(a, b capsulev1beta2.CoreOwnerSpec) int { return cmp.Compare(a.Name, b.Name) })
-	return owners
+	return owners[:min(len(owners), MaxPromoted)]
+}
+
+// NotPromoted returns the user names of the service accounts in the Tenant's namespaces
+// that have the label to no effect, although configuration and Tenant allow it, each in
+// order: those that were not promoted for this Tenant, and those that are too many.
+func NotPromoted(t *capsulev1beta2.Tenant, s Sources) (unbound, surplus []string) {
+	if !AllowsPromotion(t, s.Config) {
+		return nil, nil
+	}
+	ref, owners := RefOf(t), PromotedOwners(t, s)
+	for _, account := range s.Promoted {
+		isOwner := func(owner capsulev1beta2.CoreOwnerSpec) bool { return owner.Name == account.Name }
+		switch {
+		case account.Tenant != ref:
+		case account.For != ref.UID:
+			unbound = append(unbound, account.Name)
+		case !slices.ContainsFunc(owners, isOwner):
+			surplus = append(surplus, account.Name)
+		}
+	}
+	slices.Sort(unbound)
+	slices.Sort(surplus)
+	return unbound, surplus
 }
 
 // Administrators returns those who own every Tenant, in the order of the

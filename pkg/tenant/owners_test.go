@@ -4,6 +4,7 @@
 package tenant
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"testing"
@@ -40,7 +41,7 @@ func promoting(rbac *capsulev1beta2.RBACConfiguration) *capsulev1beta2.CapsuleCo
 	return &capsulev1beta2.CapsuleConfigurationSpec{AllowServiceAccountPromotion: true, RBAC: rbac}
 }
 
-var robots = []Promoted{{Ref{"oil", "oil-1"}, "system:serviceaccount:oil-a:robot"}}
+var robots = []Promoted{{Ref{"oil", "oil-1"}, "oil-1", "system:serviceaccount:oil-a:robot"}}
 
 // TestAboutSuffices holds that what is about a user decides what the user owns, and
 // that the order of the sources makes no difference.
@@ -71,7 +72,7 @@ func TestAboutSuffices(t *testing.T) {
 			all.TenantOwners = append(all.TenantOwners, o)
 		}
 		if rapid.Bool().Draw(t, "labelled") {
-			all.Promoted = append(robots, Promoted{Ref{"gas", "gas-1"}, "system:serviceaccount:gas-a:robot"})
+			all.Promoted = append(robots, Promoted{Ref{"gas", "gas-1"}, "gas-1", "system:serviceaccount:gas-a:robot"})
 		}
 		owners := Owners(oil, all)
 		shuffled := Sources{Config: all.Config, TenantOwners: rapid.Permutation(all.TenantOwners).Draw(t, "order"), Promoted: all.Promoted}
@@ -155,8 +156,10 @@ func TestOwners(t *testing.T) {
 		},
 		"promoted service accounts": {
 			sources: Sources{Config: promoting(nil), Promoted: []Promoted{
-				{Ref{"oil", "oil-1"}, "system:serviceaccount:oil-b:robot"}, {Ref{"oil", "oil-0"}, "system:serviceaccount:oil-old:robot"},
-				{Ref{"oil", "oil-1"}, "system:serviceaccount:oil-a:robot"}, {Ref{"gas", "gas-1"}, "system:serviceaccount:gas-a:robot"},
+				{Ref{"oil", "oil-1"}, "oil-1", "system:serviceaccount:oil-b:robot"}, {Ref{"oil", "oil-0"}, "oil-0", "system:serviceaccount:oil-old:robot"},
+				{Ref{"oil", "oil-1"}, "oil-1", "system:serviceaccount:oil-a:robot"}, {Ref{"gas", "gas-1"}, "gas-1", "system:serviceaccount:gas-a:robot"},
+				// Labelled before the namespace was the Tenant's.
+				{Ref{"oil", "oil-1"}, "", "system:serviceaccount:oil-c:robot"}, {Ref{"oil", "oil-1"}, "gas-1", "system:serviceaccount:oil-d:robot"},
 			}},
 			want: []capsulev1beta2.CoreOwnerSpec{
 				core(capsulev1beta2.ServiceAccountOwner, "system:serviceaccount:oil-a:robot", "capsule-namespace-provisioner", "capsule-namespace-deleter"),
@@ -205,6 +208,29 @@ func TestOwners(t *testing.T) {
 				t.Errorf("the Tenant was changed:\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestNotPromoted(t *testing.T) {
+	oil := &capsulev1beta2.Tenant{ObjectMeta: metav1.ObjectMeta{Name: "oil", UID: "oil-1"}}
+	sources := Sources{Config: promoting(nil), Promoted: []Promoted{
+		{RefOf(oil), "gas-1", "moved"}, {RefOf(oil), "", "adopted"}, {Ref{"gas", "gas-1"}, "oil-1", "another's"},
+	}}
+	// In no order.
+	for i := range MaxPromoted + 2 {
+		sources.Promoted = append(sources.Promoted, Promoted{RefOf(oil), "oil-1", fmt.Sprintf("robot-%03d", (i+7)%(MaxPromoted+2))})
+	}
+	owners := PromotedOwners(oil, sources)
+	if len(owners) != MaxPromoted || owners[0].Name != "robot-000" || owners[MaxPromoted-1].Name != "robot-099" {
+		t.Errorf("want the first %d, got %d", MaxPromoted, len(owners))
+	}
+	unbound, surplus := NotPromoted(oil, sources)
+	if diff := cmp.Diff([][]string{{"adopted", "moved"}, {"robot-100", "robot-101"}}, [][]string{unbound, surplus}); diff != "" {
+		t.Errorf("unbound, surplus (-want +got):\n%s", diff)
+	}
+	sources.Config = nil
+	if unbound, surplus := NotPromoted(oil, sources); len(unbound)+len(surplus) > 0 {
+		t.Errorf("want nobody where it is not allowed, got %q, %q", unbound, surplus)
 	}
 }
 

@@ -9,7 +9,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
@@ -68,6 +72,12 @@ func TestNamespaceMetadata(t *testing.T) {
 	requireForbidden(t, patch(`{"metadata":{"labels":{"stage":"test"}}}`), `needs the label "stage"`)
 	require.NoError(t, patch(`{"metadata":{"labels":{"mine":"1","stage":"dev"}}}`))
 	awaitMetadata(t, "marked-a", values{"mine": "1", "stage": "dev", security: "restricted"}, values{selector: "pool=marked"})
+
+	// Nor do they blur what the Tenant gave, so that it would stay for ever.
+	requireForbidden(t, patch(`{"metadata":{"managedFields":[{}]}}`), `the managedFields of the manager "tenancy-controller"`)
+	forged := corev1ac.Namespace("marked-a").WithLabels(values{"stage": "dev", security: "restricted", "mine": "2"}).WithAnnotations(values{selector: "pool=marked"})
+	asController := []client.ApplyOption{client.FieldOwner("tenancy-controller"), client.ForceOwnership}
+	requireForbidden(t, mette.Apply(t.Context(), forged, asController...), "write by another field manager")
 
 	// Whoever is no user of tenants may, and it is put back.
 	require.NoError(t, admin(t).Patch(t.Context(), newNamespace("marked-a"),
@@ -131,4 +141,67 @@ func TestCordonedContent(t *testing.T) {
 
 	updateTenant(t, "icy", func(spec *capsulev1beta2.TenantSpec) { spec.Cordoned = false })
 	awaitRefusal("icy-a", false)
+}
+
+// TestCordonedForOthers holds that a cordoned namespace stays as it is for all capsule
+// users: TenantOwners, who are in no group, and service accounts of any tenant; and that
+// accounts of nobody's namespace, such as a platform's operators, go on.
+func TestCordonedForOthers(t *testing.T) {
+	const user = "frieda"
+	createTenant(t, "frozen", capsulev1beta2.TenantSpec{Owners: []capsulev1beta2.OwnerSpec{owner(user)}})
+	createTenant(t, "molten", capsulev1beta2.TenantSpec{Owners: []capsulev1beta2.OwnerSpec{owner("mo")}})
+	createTenantOwner(t, "frozen-tom", userSpec("frozen-tom", "admin"), capsulev1beta2.ManagedTenantLabel, "frozen")
+	for _, namespace := range []string{"frozen-prod", "frozen-ci"} {
+		createNamespace(t, user, namespace)
+	}
+	createNamespace(t, "mo", "molten-ci")
+	createFree(t, "frozen-platform")
+	allowed := func(who client.Client) func(ctx context.Context) (bool, error) {
+		return func(ctx context.Context) (bool, error) {
+			config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "frozen-prod", Name: "probe"}}
+			err := who.Create(ctx, config, client.DryRunAll)
+			if err != nil && !apierrors.IsForbidden(err) {
+				return false, err
+			}
+			return err == nil, nil
+		}
+	}
+	own, sibling, stranger, platform := robot(t, "frozen-prod", "deployer"), robot(t, "frozen-ci", "deployer"),
+		robot(t, "molten-ci", "deployer"), robot(t, "frozen-platform", "operator")
+	for _, namespace := range []string{"frozen-prod", "frozen-ci", "molten-ci", "frozen-platform"} {
+		name := "deployer"
+		if namespace == "frozen-platform" {
+			name = "operator"
+		}
+		require.NoError(t, admin(t).Create(t.Context(), &rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "frozen-prod", Name: namespace},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "edit"},
+			Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: name}},
+		}))
+	}
+	tom := bare(t, "frozen-tom")
+	everybody := map[string]client.Client{
+		"an account of the namespace": own, "an account of another namespace of the tenant": sibling,
+		"an account of another tenant": stranger, "a TenantOwner": tom, "an account of nobody's namespace": platform,
+	}
+	for who, c := range everybody {
+		await(t, who+" may write", true, allowed(c))
+	}
+
+	updateTenant(t, "frozen", func(spec *capsulev1beta2.TenantSpec) { spec.Cordoned = true })
+	await(t, "an account of the namespace may write", false, allowed(own))
+	for who, c := range everybody {
+		if c == platform {
+			continue
+		}
+		await(t, who+" may write", false, allowed(c))
+		err := c.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "frozen-prod", Name: "after"}})
+		requireForbidden(t, err, `namespace "frozen-prod" is cordoned`)
+	}
+	await(t, "an account of nobody's namespace may write", true, allowed(platform))
+	// An owner who is admin may impersonate accounts of the tenant, and gains nothing.
+	impersonating := system.Config(t, user, users)
+	impersonating.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:frozen-ci:deployer"}
+	requireForbidden(t, clientOf(t, impersonating).Create(t.Context(),
+		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "frozen-prod", Name: "after"}}), "is cordoned")
 }

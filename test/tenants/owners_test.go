@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -273,4 +274,66 @@ func TestPromotedServiceAccounts(t *testing.T) {
 	awaitOwners(t, "promoting", "User promoting-ann: admin capsule-namespace-deleter")
 	requireForbidden(t, ann.Patch(t.Context(), account.DeepCopy(), annotate), "spec.allowServiceAccountPromotion")
 	require.NoError(t, ann.Patch(t.Context(), account.DeepCopy(), unlabel))
+}
+
+// TestPromotionIsForOneTenant has a namespace with promoted service accounts come to a
+// Tenant, and go to another one: who holds their tokens owns neither by it.
+func TestPromotionIsForOneTenant(t *testing.T) {
+	createTenant(t, "adopting", capsulev1beta2.TenantSpec{Owners: []capsulev1beta2.OwnerSpec{owner("adopting-ann")}})
+	createTenant(t, "inheriting", capsulev1beta2.TenantSpec{Owners: []capsulev1beta2.OwnerSpec{owner("inheriting-ben")}})
+	createFree(t, "adopted-ci")
+	configure(t, func(spec *capsulev1beta2.CapsuleConfigurationSpec) {
+		spec.AllowServiceAccountPromotion = true
+		spec.Administrators = []capsulev1beta2.UserSpec{{Kind: capsulev1beta2.UserOwner, Name: "adopting-boss"}}
+	})
+	c, ann, boss, eve := admin(t), as(t, "adopting-ann"), bare(t, "adopting-boss"), bare(t, "adopting-eve")
+	bind(t, c, "adopted-ci", "edit", subject(rbacv1.UserKind, "adopting-eve"))
+	awaitAccess(t, "adopting-eve", true, authorizationv1.ResourceAttributes{Verb: "create", Resource: "serviceaccounts", Namespace: "adopted-ci"})
+	requireForbidden(t, eve.Create(t.Context(), labelled("adopted-ci", "robot")), "belongs to none")
+	// Its label is older than the webhooks.
+	account := labelled("adopted-ci", "robot")
+	require.NoError(t, c.Create(t.Context(), account))
+
+	owned := []string{"User adopting-ann: admin capsule-namespace-deleter", "User adopting-boss: capsule-namespace-deleter"}
+	inherited := []string{"User inheriting-ben: admin capsule-namespace-deleter", "User adopting-boss: capsule-namespace-deleter"}
+	move := func(to string) {
+		t.Helper()
+		patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"capsule.clastix.io/tenant":"`+to+`"},"ownerReferences":null}}`))
+		await(t, "move to "+to, true, func(ctx context.Context) (bool, error) {
+			err := boss.Patch(ctx, newNamespace("adopted-ci"), patch)
+			return err == nil, err
+		})
+	}
+	awaitTold := func(tenant string) {
+		t.Helper()
+		await(t, "condition Accepted of "+tenant, true, func(ctx context.Context) (bool, error) {
+			var is capsulev1beta2.Tenant
+			err := c.Get(ctx, client.ObjectKey{Name: tenant}, &is)
+			condition := meta.FindStatusCondition(is.Status.Conditions, "Accepted")
+			return condition != nil && strings.Contains(condition.Message, "no effect on system:serviceaccount:adopted-ci:robot"), err
+		})
+	}
+	move("adopting")
+	awaitBindings(t, "adopted-ci", "ClusterRole admin: User /adopting-ann",
+		"ClusterRole capsule-namespace-deleter: User /adopting-ann", "ClusterRole capsule-namespace-deleter: User /adopting-boss")
+	awaitTold("adopting")
+	awaitOwners(t, "adopting", owned...)
+
+	// One of its owners promotes it, by setting the label anew.
+	annotate := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":{"example.com/note":"a"}}}`))
+	require.NoError(t, ann.Patch(t.Context(), account.DeepCopy(), annotate))
+	awaitTold("adopting")
+	for _, value := range []string{"null", `"true"`} {
+		label := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"owner.projectcapsule.dev/promote":`+value+`}}}`))
+		require.NoError(t, ann.Patch(t.Context(), account.DeepCopy(), label))
+	}
+	awaitOwners(t, "adopting", owned[0],
+		"ServiceAccount system:serviceaccount:adopted-ci:robot: capsule-namespace-provisioner capsule-namespace-deleter", owned[1])
+
+	move("inheriting")
+	awaitOwners(t, "adopting", owned...)
+	awaitTold("inheriting")
+	awaitOwners(t, "inheriting", inherited...)
+	awaitBindings(t, "adopted-ci", "ClusterRole admin: User /inheriting-ben",
+		"ClusterRole capsule-namespace-deleter: User /adopting-boss", "ClusterRole capsule-namespace-deleter: User /inheriting-ben")
 }

@@ -23,8 +23,8 @@ const (
 	ResourceQuotaLabel = "capsule.clastix.io/resource-quota"
 	// CordonedLabel freezes a namespace when it is "true".
 	CordonedLabel = "projectcapsule.dev/cordoned"
-	// OwnerPromotionLabel makes a service account an owner of its tenant when it
-	// is "true".
+	// OwnerPromotionLabel makes a service account an owner of the Tenant that
+	// PromotedForAnnotation names when it is "true".
 	OwnerPromotionLabel = "owner.projectcapsule.dev/promote"
 	// PromotionLabel gives a service account the roles of the promotions that
 	// select it when it is "true".
@@ -48,6 +48,9 @@ const (
 const (
 	// ReconcileAnnotation has an object looked at when its value changes.
 	ReconcileAnnotation = "reconcile.projectcapsule.dev/requestedAt"
+	// PromotedForAnnotation is the UID of the Tenant that a service account was made
+	// an owner of. The webhook sets it with OwnerPromotionLabel.
+	PromotedForAnnotation = "tenancy.capsule.io/promoted-for"
 )
 
 // Names.

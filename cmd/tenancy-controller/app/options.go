@@ -102,7 +102,7 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	fs.IntVar(&o.Burst, "kube-api-burst", o.Burst, "Requests at once to the API server, where --kube-api-qps limits them.")
 	fs.StringSliceVar(&o.Controllers, "controllers", o.Controllers, fmt.Sprintf("What to reconcile: '*' is everything, 'x' is x, '-x' is not x. Beside an installed Capsule operator, 'access' alone is right. Known: %s.", strings.Join(controller.Names(), ", ")))
 	fs.BoolVar(&o.CompileWriteOperations, "compile-write-operations", o.CompileWriteOperations, "Compile the operations Update and Delete of proxySettings to rights. Without, they give nothing, and what was compiled of them is taken back.")
-	fs.StringVar(&o.ConfigurationName, "configuration-name", o.ConfigurationName, "Name of the CapsuleConfiguration that counts.")
+	fs.StringVar(&o.ConfigurationName, "configuration-name", o.ConfigurationName, "Name of the CapsuleConfiguration that counts. With another name than the default, set spec.paramRef.name of the ValidatingAdmissionPolicyBinding tenancy-cordoned to it, too.")
 	fs.StringVar(&o.Namespace, "namespace", o.Namespace, "Namespace of the controller, in which its Service and its Secret are. Defaults to that of the pod, and where there is none to "+defaultNamespace+".")
 
 	fs = fss.FlagSet("leader election")

@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
-	"tenancy.capsule.io/pkg/controller/objects"
+	"tenancy.capsule.io/pkg/admission/internal/requester"
 	"tenancy.capsule.io/pkg/controller/owners"
 	"tenancy.capsule.io/pkg/tenant"
 )
@@ -24,21 +24,14 @@ import (
 type gatherer struct {
 	cached, live client.Reader
 	owners       *owners.Resolver
-	// users are the names of the controller's own users.
-	users []string
+	requesters   requester.Finder
 }
 
 // gather returns the facts. If the request is final, a Tenant that the namespace
 // is about to join, and the TenantOwners that may let it, are read from the API
 // server, not from the cache, which may have been left behind.
 func (g *gatherer) gather(ctx context.Context, r Request, final bool) (Facts, error) {
-	sources, err := g.owners.About(ctx, r.User)
-	if err != nil {
-		return Facts{}, err
-	}
-	requester, err := tenant.Classify(sources.Config, sources.TenantOwners, r.User, g.users, func(namespace string) (bool, error) {
-		return g.inTenant(ctx, namespace)
-	})
+	requester, sources, err := g.requesters.Find(ctx, r.User)
 	if err != nil {
 		return Facts{}, err
 	}
@@ -91,23 +84,6 @@ func relevant(r Request, requester tenant.Requester) []tenant.Ref {
 // joins reports whether the namespace may be about to join a Tenant.
 func joins(r Request) bool {
 	return r.Operation == admissionv1.Create || r.Operation == admissionv1.Update && !ClaimOf(r.New).Equal(ClaimOf(r.Old))
-}
-
-// inTenant reports whether the namespace says that it belongs to a tenant.
-func (g *gatherer) inTenant(ctx context.Context, name string) (bool, error) {
-	namespace := objects.Metadata(objects.NamespaceKind)
-	err := g.cached.Get(ctx, client.ObjectKey{Name: name}, namespace)
-	if apierrors.IsNotFound(err) {
-		err = g.live.Get(ctx, client.ObjectKey{Name: name}, namespace)
-	}
-	switch {
-	case apierrors.IsNotFound(err):
-		return false, nil
-	case err != nil:
-		return false, fmt.Errorf("get namespace %s of a service account: %w", name, err)
-	}
-	_, in := tenant.Of(namespace)
-	return in, nil
 }
 
 // tenant returns a Tenant, nil if there is none. The cache is believed only if it

@@ -24,6 +24,7 @@ import (
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/admission/internal/answer"
+	"tenancy.capsule.io/pkg/admission/internal/requester"
 	"tenancy.capsule.io/pkg/controller/owners"
 	"tenancy.capsule.io/pkg/tenant"
 )
@@ -67,10 +68,12 @@ func NewValidating(c Config) *Handler { return newHandler(c, true) }
 
 func newHandler(c Config, final bool) *Handler {
 	return &Handler{
-		gatherer: gatherer{cached: c.Cached, live: c.Live, owners: c.Owners, users: c.Users},
-		places:   c.Places,
-		events:   c.Events,
-		final:    final,
+		gatherer: gatherer{cached: c.Cached, live: c.Live, owners: c.Owners, requesters: requester.Finder{
+			Cached: c.Cached, Live: c.Live, Owners: c.Owners, Users: c.Users,
+		}},
+		places: c.Places,
+		events: c.Events,
+		final:  final,
 	}
 }
 

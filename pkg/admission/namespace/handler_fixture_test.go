@@ -22,7 +22,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	"tenancy.capsule.io/pkg/controller/objects"
 	"tenancy.capsule.io/pkg/controller/owners"
+	"tenancy.capsule.io/pkg/tenant"
 )
 
 func testScheme(t testing.TB) *runtime.Scheme {
@@ -37,12 +39,16 @@ func testScheme(t testing.TB) *runtime.Scheme {
 }
 
 // testClient returns a client of a cluster with these objects.
-func testClient(t testing.TB, objects ...client.Object) client.WithWatch {
+func testClient(t testing.TB, given ...client.Object) client.WithWatch {
 	t.Helper()
 	return fake.NewClientBuilder().
 		WithScheme(testScheme(t)).
 		WithStatusSubresource(&capsulev1beta2.Tenant{}).
-		WithObjects(objects...).
+		WithObjects(given...).
+		WithIndex(objects.Metadata(objects.NamespaceKind), objects.TenantOfNamespace, func(namespace client.Object) []string {
+			ref, _ := tenant.Of(namespace)
+			return []string{ref.Name}
+		}).
 		Build()
 }
 

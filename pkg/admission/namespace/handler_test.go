@@ -161,6 +161,7 @@ func TestHandlerKnowsAllOwners(t *testing.T) {
 	}
 	robot := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{
 		Namespace: "oil-ci", Name: "robot", Labels: map[string]string{capsulev1beta2.OwnerPromotionLabel: "true"},
+		Annotations: map[string]string{capsulev1beta2.PromotedForAnnotation: string(testTenant("oil", "alice").UID)},
 	}}
 	idle := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "oil-ci", Name: "idle"}}
 	cluster := func(owner *capsulev1beta2.TenantOwner) client.WithWatch {

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	"tenancy.capsule.io/pkg/controller/objects"
 	"tenancy.capsule.io/pkg/tenant"
 )
 
@@ -75,6 +76,13 @@ func judgeMetadata(r Request, f Facts, t *capsulev1beta2.Tenant) Decision {
 			continue
 		}
 		return refuse("%s needs the %s %q with a value that matches %q: tenant %q requires it", r, m.what, key, pattern, t.Name).
+			on(t, reasonForbiddenMetadata, r.User)
+	}
+	// What the Tenant gave is told from what its users did by who applied it, so that
+	// it goes when the Tenant wants it no more.
+	if f.Requester == tenant.CapsuleUser && !objects.SameApplied(old, r.New) {
+		return refuse("the managedFields of the manager %q in %s say what tenant %q gave it: leave them as they are, "+
+			"and write by another field manager. If you did not touch them, try again", objects.FieldManager, r, t.Name).
 			on(t, reasonForbiddenMetadata, r.User)
 	}
 	return Decision{}

@@ -11,6 +11,10 @@
 //     back for ever, however often the label is taken from it.
 //   - Nobody sets it where configuration or Tenant do not allow it. It has no effect
 //     there, but would have it from the moment that they do.
+//   - The label has effect only for the Tenant that it was set for, which an annotation
+//     names: neither the account of a namespace that is adopted, nor that of one that
+//     moves, is an owner before one of its Tenant's owners says so.
+//   - No more are promoted than a Tenant may have, see tenant.MaxPromoted.
 //   - Whoever may write the service account may take the label off.
 //   - What it depends on is read from the API server: an owner who has just been
 //     removed leaves nobody behind. What cannot be found out is refused.
@@ -27,6 +31,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
@@ -69,7 +74,18 @@ func (h *Handler) Handle(ctx context.Context, request admission.Request) admissi
 	case account.DeletionTimestamp != nil && old != nil && tenant.IsPromoted(old):
 		return answer.Allowed()
 	}
-	refusal, err := h.judge(ctx, request.Namespace, answer.User(&request.UserInfo))
+	t, err := tenantOf(ctx, h.live, request.Namespace)
+	if err != nil {
+		return answer.Failed(ctx, err)
+	}
+	// What has no effect, and is not given any, hurts nobody.
+	if t == nil && old != nil && tenant.IsPromoted(old) && tenant.PromotedFor(old) == tenant.PromotedFor(account) {
+		return answer.Allowed(noEffect)
+	}
+	refusal, err := h.judge(ctx, t, answer.User(&request.UserInfo))
+	if err == nil && refusal == "" && tenant.PromotedFor(account) == t.UID && !isPromotedFor(old, t) {
+		refusal, err = h.judgeNumber(ctx, t, request.Namespace, request.Name)
+	}
 	switch {
 	case err != nil:
 		return answer.Failed(ctx, err)
@@ -77,17 +93,44 @@ func (h *Handler) Handle(ctx context.Context, request admission.Request) admissi
 		return answer.Forbidden(&request.AdmissionRequest, fmt.Sprintf(
 			"the label %s makes the service account an owner of the tenant that namespace %q belongs to, %s",
 			capsulev1beta2.OwnerPromotionLabel, request.Namespace, refusal))
+	case tenant.PromotedFor(account) != t.UID:
+		return answer.Allowed(noEffect)
 	}
 	return answer.Allowed()
 }
 
-// judge says why somebody may not promote the service accounts of a namespace, and
-// what to do.
-func (h *Handler) judge(ctx context.Context, namespace string, info user.Info) (string, error) {
-	t, err := h.tenantOf(ctx, namespace)
+// noEffect warns of a label that stays and does nothing.
+const noEffect = "the label " + capsulev1beta2.OwnerPromotionLabel + " was not set for the Tenant of this namespace and has no effect: " +
+	"to make the service account an owner take it off, and set it again"
+
+// isPromotedFor reports whether a service account, if there is one, was promoted for a
+// Tenant.
+func isPromotedFor(account *metav1.PartialObjectMetadata, t *capsulev1beta2.Tenant) bool {
+	return account != nil && tenant.IsPromoted(account) && tenant.PromotedFor(account) == t.UID
+}
+
+// judgeNumber says why there may not be one more service account that owns a Tenant.
+func (h *Handler) judgeNumber(ctx context.Context, t *capsulev1beta2.Tenant, namespace, name string) (string, error) {
+	sources, err := h.owners.PromotionsOf(ctx, t)
 	if err != nil {
 		return "", err
 	}
+	own := serviceaccount.MakeUsername(namespace, name)
+	others := 0
+	for _, owner := range tenant.PromotedOwners(t, sources) {
+		if owner.Name != own {
+			others++
+		}
+	}
+	if others >= tenant.MaxPromoted {
+		return fmt.Sprintf("which has as many of them as it may, %d: take the label off one that needs it no more", others), nil
+	}
+	return "", nil
+}
+
+// judge says why somebody may not promote the service accounts of a Tenant, if there
+// is one, and what to do.
+func (h *Handler) judge(ctx context.Context, t *capsulev1beta2.Tenant, info user.Info) (string, error) {
 	if t == nil {
 		return "which belongs to none: leave the label out", nil
 	}
@@ -119,15 +162,15 @@ func (h *Handler) judge(ctx context.Context, namespace string, info user.Info) (
 }
 
 // tenantOf returns the Tenant that a namespace belongs to, or nil.
-func (h *Handler) tenantOf(ctx context.Context, name string) (*capsulev1beta2.Tenant, error) {
+func tenantOf(ctx context.Context, live client.Reader, name string) (*capsulev1beta2.Tenant, error) {
 	namespace := objects.Metadata(objects.NamespaceKind)
-	switch err := h.live.Get(ctx, client.ObjectKey{Name: name}, namespace); {
+	switch err := live.Get(ctx, client.ObjectKey{Name: name}, namespace); {
 	case apierrors.IsNotFound(err):
 		return nil, nil
 	case err != nil:
 		return nil, fmt.Errorf("get namespace %s: %w", name, err)
 	}
-	return objects.TenantOf(ctx, h.live, namespace)
+	return objects.TenantOf(ctx, live, namespace)
 }
 
 // parse returns the service account as it was and as it is to be. Either is nil if it

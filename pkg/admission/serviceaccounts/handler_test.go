@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -25,7 +26,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	"tenancy.capsule.io/pkg/controller/objects"
 	"tenancy.capsule.io/pkg/controller/owners"
+	"tenancy.capsule.io/pkg/tenant"
 )
 
 var scheme = func() *runtime.Scheme {
@@ -35,8 +38,13 @@ var scheme = func() *runtime.Scheme {
 	return scheme
 }()
 
-func cluster(objects ...client.Object) client.WithWatch {
-	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).Build()
+func cluster(given ...client.Object) client.WithWatch {
+	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(given...).
+		WithIndex(objects.Metadata(objects.NamespaceKind), objects.TenantOfNamespace, func(namespace client.Object) []string {
+			ref, _ := tenant.Of(namespace)
+			return []string{ref.Name}
+		}).
+		Build()
 }
 
 func configuration(allow bool) *capsulev1beta2.CapsuleConfiguration {
@@ -80,12 +88,32 @@ func tenantOwner(user string) *capsulev1beta2.TenantOwner {
 	}
 }
 
+// account returns a service account with the label, which is promoted for oil.
 func account(label string) *corev1.ServiceAccount {
+	return accountFor("oil-1", label)
+}
+
+// accountFor returns one that is promoted for the Tenant with that UID.
+func accountFor(uid, label string) *corev1.ServiceAccount {
 	a := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "oil-prod", Name: "robot"}}
 	if label != "" {
 		a.Labels = map[string]string{capsulev1beta2.OwnerPromotionLabel: label}
 	}
+	if uid != "" {
+		a.Annotations = map[string]string{capsulev1beta2.PromotedForAnnotation: uid}
+	}
 	return a
+}
+
+// crowd returns as many promoted service accounts as a Tenant may have.
+func crowd() []client.Object {
+	accounts := make([]client.Object, 0, tenant.MaxPromoted)
+	for i := range tenant.MaxPromoted {
+		a := account("true")
+		a.Name = fmt.Sprintf("crowd-%03d", i)
+		accounts = append(accounts, a)
+	}
+	return accounts
 }
 
 func terminating(a *corev1.ServiceAccount) *corev1.ServiceAccount {
@@ -95,7 +123,7 @@ func terminating(a *corev1.ServiceAccount) *corev1.ServiceAccount {
 
 // ask returns the answer to a request about a service account; no old one is a
 // creation.
-func ask(t *testing.T, h *Handler, who string, groups []string, old, given *corev1.ServiceAccount) admission.Response {
+func ask(t *testing.T, h admission.Handler, who string, groups []string, old, given *corev1.ServiceAccount) admission.Response {
 	t.Helper()
 	encode := func(a *corev1.ServiceAccount) runtime.RawExtension {
 		raw, err := json.Marshal(a)
@@ -119,6 +147,7 @@ func TestHandle(t *testing.T) {
 	const robot = "system:serviceaccount:oil-prod:robot"
 	its := []string{"system:serviceaccounts", "system:serviceaccounts:oil-prod"}
 	all := []client.Object{configuration(true), oil(nil), namespace(""), tenantOwner("bob"), account("true")}
+	full := append([]client.Object{configuration(true), oil(nil), namespace("")}, crowd()...)
 	for name, test := range map[string]struct {
 		cluster []client.Object
 		// cached is what the cache holds, where it is not the cluster.
@@ -126,8 +155,9 @@ func TestHandle(t *testing.T) {
 		who        string
 		groups     []string
 		old, given *corev1.ServiceAccount
-		// want is a part of the refusal.
-		want string
+		// want is a part of the refusal, warned whether it passes to no effect.
+		want   string
+		warned bool
 	}{
 		"by an owner":                   {who: "alice"},
 		"by an owner, kept":             {who: "alice", old: account("true")},
@@ -153,7 +183,19 @@ func TestHandle(t *testing.T) {
 		"in nobody's namespace": {
 			cluster: []client.Object{configuration(true), oil(nil), namespace("oil-0")}, who: "alice", want: "belongs to none",
 		},
-		"in no namespace": {cluster: []client.Object{configuration(true), oil(nil)}, who: "alice", want: "belongs to none"},
+		"in nobody's namespace, kept": {
+			cluster: []client.Object{configuration(true), oil(nil), namespace("oil-0")}, who: "eve", old: accountFor("", "true"), given: accountFor("", "true"), warned: true,
+		},
+		"in nobody's namespace, bound": {
+			cluster: []client.Object{configuration(true), oil(nil), namespace("oil-0")}, who: "eve", old: accountFor("", "true"), want: "belongs to none",
+		},
+		"by an owner, of another Tenant":  {who: "alice", old: accountFor("gas-1", "true"), given: accountFor("gas-1", "true"), warned: true},
+		"by somebody else, bound":         {who: "eve", old: accountFor("gas-1", "true"), want: "only the owners"},
+		"one too many":                    {cluster: full, who: "alice", want: "as many of them as it may, 100"},
+		"one too many, of another Tenant": {cluster: full, who: "alice", old: accountFor("gas-1", "true"), want: "as many of them as it may"},
+		"one too many, kept":              {cluster: full, who: "alice", old: account("true")},
+		"one too many, of no effect":      {cluster: full, who: "alice", old: accountFor("gas-1", "true"), given: accountFor("gas-1", "true"), warned: true},
+		"in no namespace":                 {cluster: []client.Object{configuration(true), oil(nil)}, who: "alice", want: "belongs to none"},
 		"by an owner that the cache knows still": {
 			cluster: []client.Object{configuration(true), oil(nil), namespace(""), tenantOwner("frank")}, cached: all, who: "bob", want: "only the owners",
 		},
@@ -177,13 +219,16 @@ func TestHandle(t *testing.T) {
 			case test.want != "" && (response.Allowed || response.Result.Code != http.StatusForbidden || !strings.Contains(response.Result.Message, test.want)):
 				t.Errorf("want a refusal for %q, got %v", test.want, response.Result)
 			}
+			if (len(response.Warnings) > 0) != test.warned {
+				t.Errorf("want a warning: %v, got %q", test.warned, response.Warnings)
+			}
 		})
 	}
 }
 
 // TestHandleFailsClosed has every read fail in turn.
 func TestHandleFailsClosed(t *testing.T) {
-	objects := []client.Object{configuration(true), oil(nil), namespace(""), tenantOwner("bob")}
+	given := []client.Object{configuration(true), oil(nil), namespace(""), tenantOwner("bob")}
 	for fail := range 20 {
 		reads, failed := 0, false
 		count := func() error {
@@ -193,7 +238,7 @@ func TestHandleFailsClosed(t *testing.T) {
 			}
 			return nil
 		}
-		c := interceptor.NewClient(cluster(objects...), interceptor.Funcs{
+		c := interceptor.NewClient(cluster(given...), interceptor.Funcs{
 			Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, opts ...client.GetOption) error {
 				if err := count(); err != nil {
 					return err
@@ -242,4 +287,11 @@ func TestHandleOthers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// failing is a cluster that cannot be read.
+type failing struct{ client.Reader }
+
+func (failing) Get(context.Context, client.ObjectKey, client.Object, ...client.GetOption) error {
+	return errors.New("boom")
 }

@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -65,15 +66,19 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	var errs []error
 	switch {
 	case t.DeletionTimestamp == nil && len(namespaces) > 0:
-		err = r.write(ctx, t, controllerutil.AddFinalizer)
+		errs = []error{r.write(ctx, t, controllerutil.AddFinalizer)}
 	case t.DeletionTimestamp != nil && len(namespaces) > 0:
-		err = r.deleteAll(ctx, namespaces)
+		errs = r.deleteAll(ctx, namespaces)
 	default:
-		err = r.release(ctx, t)
+		errs = []error{r.release(ctx, t)}
 	}
-	if apierrors.IsConflict(err) {
+	// One by one: of joined errors IsConflict sees the first alone.
+	stale := slices.ContainsFunc(errs, apierrors.IsConflict)
+	err = errors.Join(slices.DeleteFunc(errs, apierrors.IsConflict)...)
+	if stale && err == nil {
 		return reconcile.Result{RequeueAfter: conflictDelay}, nil
 	}
 	r.reports.Set(tenant.RefOf(t), Name, "", err)
@@ -94,8 +99,8 @@ func (r *reconciler) write(ctx context.Context, t *capsulev1beta2.Tenant, change
 	return nil
 }
 
-// deleteAll deletes namespaces that are not being deleted yet.
-func (r *reconciler) deleteAll(ctx context.Context, namespaces []metav1.PartialObjectMetadata) error {
+// deleteAll deletes namespaces that are not being deleted yet. It returns what failed.
+func (r *reconciler) deleteAll(ctx context.Context, namespaces []metav1.PartialObjectMetadata) []error {
 	var errs []error
 	for i := range namespaces {
 		namespace := &namespaces[i]
@@ -110,7 +115,7 @@ func (r *reconciler) deleteAll(ctx context.Context, namespaces []metav1.PartialO
 			errs = append(errs, fmt.Errorf("delete namespace %s: %w", namespace.Name, err))
 		}
 	}
-	return errors.Join(errs...)
+	return errs
 }
 
 // release takes the finalizer off a Tenant that has no namespaces.

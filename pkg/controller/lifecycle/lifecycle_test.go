@@ -157,6 +157,40 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+// TestFailureBesideConflict has one namespace changed by somebody else while another
+// one cannot be deleted, in either order.
+func TestFailureBesideConflict(t *testing.T) {
+	conflict := apierrors.NewConflict(corev1.Resource("namespaces"), "x", errors.New("changed"))
+	refused := apierrors.NewForbidden(corev1.Resource("namespaces"), "x", errors.New("boom"))
+	for name, test := range map[string]struct {
+		fails map[string]error
+		// blocked is the namespace that cannot be deleted.
+		blocked string
+	}{
+		"conflict first": {map[string]error{"oil-a": conflict, "oil-b": refused}, "oil-b"},
+		"conflict last":  {map[string]error{"oil-a": refused, "oil-b": conflict}, "oil-a"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := interceptor.NewClient(newClient(oil(true, finalizer), namespaceOf("oil-a", "oil-1"), namespaceOf("oil-b", "oil-1")), interceptor.Funcs{
+				Delete: func(_ context.Context, _ client.WithWatch, object client.Object, _ ...client.DeleteOption) error {
+					return test.fails[object.GetName()]
+				},
+			})
+			r := &reconciler{Client: c, live: c, reports: report.New()}
+			if _, err := r.Reconcile(t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Name: "oil"}}); !apierrors.IsForbidden(err) {
+				t.Errorf("want the refusal, got %v", err)
+			}
+			var messages []string
+			for _, report := range r.reports.Of(tenant.Ref{Name: "oil", UID: "oil-1"}) {
+				messages = append(messages, report.Message)
+			}
+			if diff := cmp.Diff([]string{"delete namespace " + test.blocked + ": " + refused.Error()}, messages); diff != "" {
+				t.Errorf("reports (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestEvents(t *testing.T) {
 	if changedLife(event.UpdateEvent{ObjectOld: oil(false), ObjectNew: oil(false)}) ||
 		!changedLife(event.UpdateEvent{ObjectOld: oil(false, finalizer), ObjectNew: oil(true, finalizer)}) ||

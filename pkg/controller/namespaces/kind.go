@@ -191,6 +191,9 @@ type change struct {
 	is, want client.Object
 }
 
+// stays reports whether there is an object whatever becomes of the change.
+func (c change) stays() bool { return c.is != nil && c.kind.canBecome(c.is, c.want) }
+
 // standsIn reports whether a leftover says what this change was to make: what an
 // earlier Capsule made by another name.
 func (c change) standsIn(leftover change) bool {

@@ -51,7 +51,7 @@ func surplus(t *capsulev1beta2.Tenant, namespace client.Object, wanted tenant.Me
 func carries(t *capsulev1beta2.Tenant, namespace client.Object) bool {
 	wanted := metadataOf(t, namespace)
 	labels, annotations := surplus(t, namespace, wanted)
-	return len(labels)+len(annotations) == 0 && objects.HasMetadata(namespace, wanted.Labels, wanted.Annotations)
+	return len(labels)+len(annotations) == 0 && objects.HasApplied(namespace, wanted.Labels, wanted.Annotations)
 }
 
 // mark makes a namespace carry what it should. It is applied, so that what a Tenant
@@ -73,7 +73,7 @@ func (r *reconciler) mark(ctx context.Context, t *capsulev1beta2.Tenant, namespa
 			return client.IgnoreNotFound(fmt.Errorf("remove metadata: %w", err))
 		}
 	}
-	if objects.HasMetadata(namespace, wanted.Labels, wanted.Annotations) {
+	if objects.HasApplied(namespace, wanted.Labels, wanted.Annotations) {
 		return nil
 	}
 	log.FromContext(ctx).V(4).Info("Write metadata", "labels", len(wanted.Labels), "annotations", len(wanted.Annotations))

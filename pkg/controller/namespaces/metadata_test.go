@@ -10,10 +10,12 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	"tenancy.capsule.io/pkg/controller/objects"
 )
 
 type values = map[string]string
@@ -102,4 +104,32 @@ func TestMetadata(t *testing.T) {
 	}
 	delete(is.Labels, capsulev1beta2.TenantLabel)
 	check("of no Tenant", nil, nil, is.Labels, is.Annotations)
+}
+
+// TestMetadataInTheControllersName has somebody else write to a namespace as the field
+// manager of the controller. It stays, and nothing is written because of it.
+func TestMetadataInTheControllersName(t *testing.T) {
+	ctx := t.Context()
+	t1 := oil(nil)
+	t1.Spec.NamespaceOptions = &capsulev1beta2.NamespaceOptions{AdditionalMetadata: &capsulev1beta2.AdditionalMetadata{Labels: values{"a": "1"}}}
+	c := newCluster(t, t1, namespaceOf(ns, "oil", "oil-1"))
+	if err := c.reconcile(ctx); err != nil {
+		t.Fatal(err)
+	}
+	is := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}}
+	forged := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"theirs":"1"}}}`))
+	if err := c.Patch(ctx, is, forged, client.FieldOwner(objects.FieldManager)); err != nil {
+		t.Fatal(err)
+	}
+	c.writes = nil
+	if err := c.reconcile(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Get(ctx, client.ObjectKey{Name: ns}, is); err != nil {
+		t.Fatal(err)
+	}
+	delete(is.Labels, capsulev1beta2.TenantLabel)
+	if diff := cmp.Diff(values{"a": "1", "theirs": "1"}, is.Labels); diff != "" || len(c.writes) > 0 {
+		t.Errorf("wrote %q; labels (-want +got):\n%s", c.writes, diff)
+	}
 }

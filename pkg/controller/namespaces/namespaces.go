@@ -11,7 +11,11 @@
 //   - What is as it should be is not written. What is new is written before what is
 //     left over goes, so that a change leaves no gap; what is left over goes even if
 //     something new could not be written, but for what says the same by another
-//     name. What limits a namespace is there before its owners can use it.
+//     name.
+//   - What limits a namespace is there before its owners can use it: while something
+//     of it is missing and cannot be made, for whatever reason, an object of somebody
+//     else by its name included, there are no new RoleBindings. Those that are there
+//     stay, are changed, and go when they are not wanted.
 //   - In a namespace that is being deleted nothing is touched: owners need their
 //     roles to clear what blocks it.
 //   - Objects of others are left alone, whatever their names.
@@ -107,14 +111,16 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		}
 	}
 	r.reports.ForgetNamespace(namespace.Name, ref)
-	var leftovers []change
+	var leftovers, unmade []change
 	var refusals, failures []error
-	stale := false
+	var waits error
+	stale, limited := false, true
 	// First of all: it says what pods may be, where pod security is enforced.
-	if err := r.mark(ctx, t, namespace); apierrors.IsConflict(err) {
-		stale = true
-	} else {
-		failures = append(failures, err)
+	if err := r.mark(ctx, t, namespace); err != nil {
+		limited = false
+		if stale = apierrors.IsConflict(err); !stale {
+			failures = append(failures, err)
+		}
 	}
 	for _, phase := range r.phases {
 		var missing []change
@@ -126,13 +132,23 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 			needed, old := k.changes(present, wanted[k])
 			missing, leftovers = append(missing, needed...), append(leftovers, old...)
 		}
-		errs := r.write(ctx, namespace.Name, missing)
-		for i, err := range errs {
+		if !limited {
+			var waiting []change
+			if missing, waiting = known(missing); len(waiting) > 0 {
+				waits = fmt.Errorf("new %ss wait for that", waiting[0].kind.gvk.Kind)
+				unmade = append(unmade, waiting...)
+			}
+		}
+		for i, err := range r.write(ctx, namespace.Name, missing) {
+			if err == nil {
+				continue
+			}
+			limited = limited && missing[i].stays()
+			unmade = append(unmade, missing[i])
 			_, refused := errors.AsType[*refusal](err)
 			switch {
 			case refused:
 				refusals = append(refusals, err)
-				leftovers = slices.DeleteFunc(leftovers, missing[i].standsIn)
 			case apierrors.IsConflict(err):
 				stale = true
 			default:
@@ -140,10 +156,17 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 			}
 		}
 	}
+	for _, c := range unmade {
+		leftovers = slices.DeleteFunc(leftovers, c.standsIn)
+	}
 	failures = append(failures, r.prune(ctx, leftovers))
 	refused, failed := errors.Join(refusals...), errors.Join(failures...)
 	if t != nil {
-		r.reports.Set(ref, Name, namespace.Name, errors.Join(refused, failed))
+		reported := errors.Join(refused, failed)
+		if reported != nil {
+			reported = errors.Join(reported, waits)
+		}
+		r.reports.Set(ref, Name, namespace.Name, reported)
 	}
 	switch {
 	case failed != nil:
@@ -156,6 +179,18 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	default:
 		return reconcile.Result{}, nil
 	}
+}
+
+// known returns the changes of objects that are there, and those that make new ones.
+func known(changes []change) (present, unknown []change) {
+	for _, c := range changes {
+		if c.is != nil {
+			present = append(present, c)
+		} else {
+			unknown = append(unknown, c)
+		}
+	}
+	return present, unknown
 }
 
 // namespace returns the metadata of a namespace, or nil if there is none. It is the

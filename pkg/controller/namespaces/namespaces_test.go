@@ -280,7 +280,7 @@ func TestReconcile(t *testing.T) {
 			given:      []client.Object{owned(), member(), foreign.DeepCopy()},
 			want:       []rbacv1.RoleBinding{foreign, viewRight},
 			wantWrites: []string{"create " + nameOf(adminRight), "apply " + nameOf(adminRight), "create " + nameOf(viewRight)},
-			wantReport: "RoleBinding oil-prod/" + nameOf(adminRight) + " exists and is not the controller's: delete it",
+			wantReport: "RoleBinding oil-prod/" + nameOf(adminRight) + " exists and is not the controller's: a cluster administrator has to delete it",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -7,12 +7,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -245,7 +247,9 @@ func TestSharedQuota(t *testing.T) {
 
 func TestForeignPolicy(t *testing.T) {
 	foreign := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "capsule-oil-0"}}
-	c := newCluster(t, imposing(capsulev1beta2.ResourceQuotaScopeNamespace), namespaceOf(ns, "oil", "oil-1"), foreign)
+	t1 := imposing(capsulev1beta2.ResourceQuotaScopeNamespace)
+	t1.Spec.Owners = []capsulev1beta2.OwnerSpec{owner(capsulev1beta2.UserOwner, "alice", "admin", "view")}
+	c := newCluster(t, t1, namespaceOf(ns, "oil", "oil-1"), foreign)
 	if err := c.reconcile(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +260,8 @@ func TestForeignPolicy(t *testing.T) {
 	if diff := cmp.Diff(foreign, is, cmpopts.IgnoreFields(metav1.ObjectMeta{}, "ResourceVersion")); diff != "" {
 		t.Errorf("the foreign policy (-want +got):\n%s", diff)
 	}
-	want := []report.Report{{Source: Name, Namespace: ns, Message: "NetworkPolicy oil-prod/capsule-oil-0 exists and is not the controller's: delete it"}}
+	want := []report.Report{{Source: Name, Namespace: ns, Message: "NetworkPolicy oil-prod/capsule-oil-0 exists and is not the controller's: " +
+		"a cluster administrator has to delete it; new RoleBindings wait for that"}}
 	if diff := cmp.Diff(want, c.reports.Of(tenant.Ref{Name: "oil", UID: "oil-1"})); diff != "" {
 		t.Errorf("reports (-want +got):\n%s", diff)
 	}
@@ -294,5 +299,92 @@ func TestLimitsComeFirst(t *testing.T) {
 	}
 	if got, want := fmt.Sprint(c.writes[4:]), fmt.Sprint([]string{"create " + binding("admin", alice).Name}); got != want {
 		t.Errorf("want %s last, got %s", want, c.writes)
+	}
+}
+
+// TestOwnersWaitForLimits has something that limits a namespace not be written: nobody
+// gets a role there because of it, and nobody loses one.
+func TestOwnersWaitForLimits(t *testing.T) {
+	gone := apierrors.NewTimeoutError("etcd is slow", 1)
+	changed := apierrors.NewConflict(corev1.Resource("x"), "x", errors.New("changed"))
+	refused := apierrors.NewForbidden(corev1.Resource("x"), "x", errors.New("boom"))
+	for name, test := range map[string]struct {
+		fail  string
+		err   error
+		label bool
+		// limited says that the object was there, and is to be changed.
+		limited bool
+		// want are the roles of alice after the first time.
+		want []string
+	}{
+		"a policy times out":                   {fail: "create capsule-oil-0", err: gone, want: []string{"edit", "legacy"}},
+		"a policy is refused":                  {fail: "create capsule-oil-0", err: refused, want: []string{"edit", "legacy"}},
+		"a policy conflicts":                   {fail: "create capsule-oil-0", err: changed, want: []string{"edit", "legacy"}},
+		"the label of pod security times out":  {fail: "apply " + ns, err: gone, label: true, want: []string{"edit", "legacy"}},
+		"the label of pod security is refused": {fail: "apply " + ns, err: refused, label: true, want: []string{"edit", "legacy"}},
+		"the label of pod security conflicts":  {fail: "apply " + ns, err: changed, label: true, want: []string{"edit", "legacy"}},
+		"a policy cannot be changed":           {fail: "patch capsule-oil-0", err: refused, limited: true, want: []string{"admin", "edit", "view"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx := t.Context()
+			t1 := imposing(capsulev1beta2.ResourceQuotaScopeNamespace)
+			if test.label {
+				t1.Spec.NamespaceOptions = &capsulev1beta2.NamespaceOptions{AdditionalMetadata: &capsulev1beta2.AdditionalMetadata{
+					Labels: map[string]string{"pod-security.kubernetes.io/enforce": "restricted"},
+				}}
+			}
+			c := newCluster(t, t1, namespaceOf(ns, "oil", "oil-1"))
+			if test.limited {
+				if err := c.reconcile(ctx); err != nil {
+					t.Fatal(err)
+				}
+				edit(ctx, t, c, "capsule-oil-0", &corev1.ResourceQuota{}, func(q *corev1.ResourceQuota) { q.Spec.Hard["pods"] = resource.MustParse("99") })
+			}
+			t1.Spec.Owners = []capsulev1beta2.OwnerSpec{owner(capsulev1beta2.UserOwner, "alice", "admin", "edit", "view")}
+			t1.Generation++
+			// One is as it should be but for a label, one an earlier Capsule made by
+			// another name, one nobody wants.
+			present := in(ns, with(binding("edit", alice), func(b *rbacv1.RoleBinding) { delete(b.Labels, capsulev1beta2.ManagedByLabel) }))
+			legacy := in(ns, with(binding("view", alice), func(b *rbacv1.RoleBinding) { b.Name = "capsule-oil-2-view" }))
+			unwanted := in(ns, binding("cluster-admin", bob))
+			if err := errors.Join(c.Update(ctx, t1), c.Create(ctx, present), c.Create(ctx, legacy), c.Create(ctx, unwanted)); err != nil {
+				t.Fatal(err)
+			}
+			c.refuse = func(verb, name string) error {
+				if verb+" "+name == test.fail {
+					return test.err
+				}
+				return nil
+			}
+			roles := func() []string {
+				var names []string
+				for _, b := range c.bindings(ctx, t) {
+					name := b.RoleRef.Name
+					if b.Name == legacy.Name {
+						name = "legacy"
+					}
+					if b.Name == present.Name && b.Labels[capsulev1beta2.ManagedByLabel] == "" {
+						name += ", as it was"
+					}
+					names = append(names, name)
+				}
+				slices.Sort(names)
+				return names
+			}
+			result, err := c.Reconcile(ctx, reconcile.Request{NamespacedName: client.ObjectKey{Name: ns}})
+			if err == nil && result.RequeueAfter == 0 {
+				t.Error("want another try")
+			}
+			if diff := cmp.Diff(test.want, roles()); diff != "" {
+				t.Errorf("roles (-want +got):\n%s", diff)
+			}
+			c.refuse = nil
+			if err := c.reconcile(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]string{"admin", "edit", "view"}, roles()); diff != "" {
+				t.Errorf("roles in the end (-want +got):\n%s", diff)
+			}
+		})
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -31,7 +32,8 @@ type ForeignError struct {
 }
 
 func (e *ForeignError) Error() string {
-	return fmt.Sprintf("%s %s exists and is not the controller's: delete it", e.Kind, Name(e.Key))
+	// Users of the namespace may not: the name is reserved.
+	return fmt.Sprintf("%s %s exists and is not the controller's: a cluster administrator has to delete it", e.Kind, Name(e.Key))
 }
 
 // Applier writes objects as they are wanted to be, as the one field manager.
@@ -160,15 +162,28 @@ func isCreated(entry metav1.ManagedFieldsEntry) bool {
 	return isOwn(entry) && entry.Operation == metav1.ManagedFieldsOperationUpdate
 }
 
+// isApplied reports whether it is of what the controller applied.
+func isApplied(entry metav1.ManagedFieldsEntry) bool {
+	return isOwn(entry) && entry.Operation == metav1.ManagedFieldsOperationApply
+}
+
 // HasMetadata reports whether an object of the controller has the labels and
 // annotations that are wanted, and no others that the controller gave it. Those of
 // others are left alone. Which is which the object's managedFields say.
 func HasMetadata(object metav1.Object, labels, annotations map[string]string) bool {
-	return hasOnly(object, "f:labels", object.GetLabels(), labels) &&
-		hasOnly(object, "f:annotations", object.GetAnnotations(), annotations)
+	return hasOnly(object, isOwn, "f:labels", object.GetLabels(), labels) &&
+		hasOnly(object, isOwn, "f:annotations", object.GetAnnotations(), annotations)
 }
 
-func hasOnly(object metav1.Object, field string, present, wanted map[string]string) bool {
+// HasApplied is HasMetadata for namespaces. The controller creates none and applies
+// what it gives them: an entry of another operation in its name is of somebody else,
+// which to apply anything would not change.
+func HasApplied(namespace metav1.Object, labels, annotations map[string]string) bool {
+	return hasOnly(namespace, isApplied, "f:labels", namespace.GetLabels(), labels) &&
+		hasOnly(namespace, isApplied, "f:annotations", namespace.GetAnnotations(), annotations)
+}
+
+func hasOnly(object metav1.Object, is func(metav1.ManagedFieldsEntry) bool, field string, present, wanted map[string]string) bool {
 	for key, value := range wanted {
 		if got, ok := present[key]; !ok || got != value {
 			return false
@@ -177,51 +192,64 @@ func hasOnly(object metav1.Object, field string, present, wanted map[string]stri
 	if len(present) == len(wanted) {
 		return true
 	}
-	own := ownKeys(object, field)
+	own := keysOf(object, field, is)
 	for key := range present {
-		if _, ok := wanted[key]; !ok && own.Has("f:"+key) {
+		if _, ok := wanted[key]; !ok && own.Has(key) {
 			return false
 		}
 	}
 	return true
 }
 
-// LabelsOfOthers returns the labels of an object without those that the controller
-// gave it.
-func LabelsOfOthers(object metav1.Object) map[string]string {
-	own := ownKeys(object, "f:labels")
-	others := maps.Clone(object.GetLabels())
-	maps.DeleteFunc(others, func(key, _ string) bool { return own.Has("f:" + key) })
+// SameApplied reports whether the controller applied the same labels and annotations
+// to two states of a namespace.
+func SameApplied(a, b metav1.Object) bool {
+	return keysOf(a, "f:labels", isApplied).Equal(keysOf(b, "f:labels", isApplied)) &&
+		keysOf(a, "f:annotations", isApplied).Equal(keysOf(b, "f:annotations", isApplied))
+}
+
+// LabelsOfOthers returns the labels of a namespace without those that the controller
+// applied.
+func LabelsOfOthers(namespace metav1.Object) map[string]string {
+	own := keysOf(namespace, "f:labels", isApplied)
+	others := maps.Clone(namespace.GetLabels())
+	maps.DeleteFunc(others, func(key, _ string) bool { return own.Has(key) })
 	return others
 }
 
-// Own returns the labels and annotations that the controller gave an object.
-func Own(object metav1.Object) (labels, annotations map[string]string) {
+// Own returns the labels and annotations that the controller applied to a namespace.
+func Own(namespace metav1.Object) (labels, annotations map[string]string) {
 	pick := func(field string, present map[string]string) map[string]string {
-		own := ownKeys(object, field)
+		own := keysOf(namespace, field, isApplied)
 		if len(own) == 0 {
 			return nil
 		}
 		picked := maps.Clone(present)
-		maps.DeleteFunc(picked, func(key, _ string) bool { return !own.Has("f:" + key) })
+		maps.DeleteFunc(picked, func(key, _ string) bool { return !own.Has(key) })
 		return picked
 	}
-	return pick("f:labels", object.GetLabels()), pick("f:annotations", object.GetAnnotations())
+	return pick("f:labels", namespace.GetLabels()), pick("f:annotations", namespace.GetAnnotations())
 }
 
-// ownKeys returns the keys below a field of the metadata that are the controller's.
-func ownKeys(object metav1.Object, field string) sets.Set[string] {
+// keysOf returns the keys below a field of the metadata that entries of managedFields
+// name.
+func keysOf(object metav1.Object, field string, is func(metav1.ManagedFieldsEntry) bool) sets.Set[string] {
 	keys := sets.New[string]()
 	for _, entry := range object.GetManagedFields() {
-		if !isOwn(entry) || entry.FieldsV1 == nil {
+		if !is(entry) || entry.FieldsV1 == nil {
 			continue
 		}
 		var fields struct {
 			Metadata map[string]map[string]json.RawMessage `json:"f:metadata"`
 		}
 		// What cannot be read claims nothing: the worst is a label too many.
-		if json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields) == nil {
-			keys = keys.Union(sets.KeySet(fields.Metadata[field]))
+		if json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields) != nil {
+			continue
+		}
+		for name := range fields.Metadata[field] {
+			if key, ok := strings.CutPrefix(name, "f:"); ok {
+				keys.Insert(key)
+			}
 		}
 	}
 	return keys

@@ -57,6 +57,52 @@ func TestHasMetadata(t *testing.T) {
 	}
 }
 
+// TestHasApplied is about namespaces: what counts as the controller's is what it applied.
+func TestHasApplied(t *testing.T) {
+	entry := func(manager string, operation metav1.ManagedFieldsOperationType, labels string) metav1.ManagedFieldsEntry {
+		return metav1.ManagedFieldsEntry{Manager: manager, Operation: operation, FieldsV1: metav1.NewFieldsV1(`{"f:metadata":{"f:labels":` + labels + `}}`)}
+	}
+	first := configMap(values{"a": "1"}, nil)
+	first.ManagedFields = []metav1.ManagedFieldsEntry{entry(FieldManager, "Apply", `{".":{},"f:a":{}}`)}
+	for name, test := range map[string]struct {
+		labels     values
+		managed    []metav1.ManagedFieldsEntry
+		want, same bool
+		wantOthers values
+	}{
+		"applied": {
+			labels: values{"a": "1", "b": "1"}, managed: []metav1.ManagedFieldsEntry{entry("kubectl", "Apply", `{"f:b":{}}`), entry(FieldManager, "Apply", `{"f:a":{}}`)},
+			want: true, same: true, wantOthers: values{"b": "1"},
+		},
+		"another value": {
+			labels: values{"a": "2"}, managed: []metav1.ManagedFieldsEntry{entry(FieldManager, "Apply", `{"f:a":{}}`)}, same: true, wantOthers: values{},
+		},
+		"not wanted any more": {
+			labels: values{"a": "1", "b": "1"}, managed: []metav1.ManagedFieldsEntry{entry(FieldManager, "Apply", `{"f:a":{},"f:b":{}}`)}, wantOthers: values{},
+		},
+		"written by the controller's name": {
+			labels:  values{"a": "1", "b": "1"},
+			managed: []metav1.ManagedFieldsEntry{entry(FieldManager, "Apply", `{"f:a":{}}`), entry(FieldManager, "Update", `{"f:b":{}}`)},
+			want:    true, same: true, wantOthers: values{"b": "1"},
+		},
+		"managedFields taken away": {labels: values{"a": "1"}, want: true, wantOthers: values{"a": "1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			object := configMap(test.labels, nil)
+			object.ManagedFields = test.managed
+			if got := HasApplied(object, values{"a": "1"}, nil); got != test.want {
+				t.Errorf("want %v, got %v", test.want, got)
+			}
+			if diff := cmp.Diff(test.wantOthers, LabelsOfOthers(object)); diff != "" {
+				t.Errorf("labels of others (-want +got):\n%s", diff)
+			}
+			if got := SameApplied(first, object); got != test.same {
+				t.Errorf("want the same to be applied: %v, got %v", test.same, got)
+			}
+		})
+	}
+}
+
 // cluster is an Applier and what it wrote.
 type cluster struct {
 	Applier
@@ -153,7 +199,7 @@ func TestMake(t *testing.T) {
 	t.Run("what says something else is not touched", func(t *testing.T) {
 		c := newCluster(t, configMap(values{"theirs": "x"}, values{"k": "theirs"}))
 		err := c.make(ctx, values{"a": "1"}, values{"k": "v"})
-		if _, ok := errors.AsType[*ForeignError](err); !ok || err.Error() != "ConfigMap default/x exists and is not the controller's: delete it" {
+		if _, ok := errors.AsType[*ForeignError](err); !ok || err.Error() != "ConfigMap default/x exists and is not the controller's: a cluster administrator has to delete it" {
 			t.Errorf("want a ForeignError, got %v", err)
 		}
 		c.check(ctx, t, []string{"create", "apply"}, values{"theirs": "x"}, values{"k": "theirs"})

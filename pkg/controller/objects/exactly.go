@@ -47,8 +47,8 @@ func MakeExactly[T client.Object](ctx context.Context, a Applier, want T, says f
 func ChangeExactly[T client.Object](ctx context.Context, a Applier, is, want T, set func(object, want T)) error {
 	changed := copyOf(is)
 	set(changed, want)
-	changed.SetLabels(replaced(is.GetLabels(), ownKeys(is, "f:labels"), want.GetLabels()))
-	changed.SetAnnotations(replaced(is.GetAnnotations(), ownKeys(is, "f:annotations"), want.GetAnnotations()))
+	changed.SetLabels(replaced(is.GetLabels(), keysOf(is, "f:labels", isOwn), want.GetLabels()))
+	changed.SetAnnotations(replaced(is.GetAnnotations(), keysOf(is, "f:annotations", isOwn), want.GetAnnotations()))
 	if !isControlledByTheSame(is, want) {
 		changed.SetOwnerReferences(append(slices.Clone(is.GetOwnerReferences()), want.GetOwnerReferences()...))
 	}
@@ -65,7 +65,7 @@ func isControlledByTheSame(is, want client.Object) bool {
 func replaced(present map[string]string, own sets.Set[string], wanted map[string]string) map[string]string {
 	changed := map[string]string{}
 	for key, value := range present {
-		if !own.Has("f:" + key) {
+		if !own.Has(key) {
 			changed[key] = value
 		}
 	}

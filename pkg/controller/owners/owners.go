@@ -138,20 +138,40 @@ func (r *Resolver) sources(ctx context.Context, t *capsulev1beta2.Tenant) (tenan
 	if !tenant.AllowsPromotion(t, config) {
 		return s, nil
 	}
+	s.Promoted, err = r.labelled(ctx, t)
+	return s, err
+}
+
+// labelled returns the service accounts in a Tenant's namespaces that have the label.
+func (r *Resolver) labelled(ctx context.Context, t *capsulev1beta2.Tenant) ([]tenant.Promoted, error) {
 	namespaces, err := objects.NamespacesOf(ctx, r.cached, t)
 	if err != nil {
-		return tenant.Sources{}, err
+		return nil, err
 	}
+	var promoted []tenant.Promoted
 	for i := range namespaces {
 		accounts, err := r.accounts(ctx, client.InNamespace(namespaces[i].Name))
 		if err != nil {
-			return tenant.Sources{}, err
+			return nil, err
 		}
-		for _, name := range accounts {
-			s.Promoted = append(s.Promoted, tenant.Promoted{Tenant: tenant.RefOf(t), Name: name.user()})
+		for _, a := range accounts {
+			promoted = append(promoted, a.in(t))
 		}
 	}
-	return s, nil
+	return promoted, nil
+}
+
+// PromotionsOf returns the configuration, and the service accounts that own a Tenant by
+// their label or have it to no effect, as far as it allows any. Callers must not modify
+// it. The error is that of the cache.
+func (r *Resolver) PromotionsOf(ctx context.Context, t *capsulev1beta2.Tenant) (tenant.Sources, error) {
+	config, err := r.Configuration(ctx, r.cached)
+	s := tenant.Sources{Config: config}
+	if err != nil || !tenant.AllowsPromotion(t, config) {
+		return s, err
+	}
+	s.Promoted, err = r.labelled(ctx, t)
+	return s, err
 }
 
 // About returns what makes owners of Tenants of one user, and the configuration. The
@@ -197,13 +217,13 @@ func (r *Resolver) about(ctx context.Context, name string, is func(capsulev1beta
 		!is(capsulev1beta2.UserSpec{Kind: capsulev1beta2.ServiceAccountOwner, Name: name}) {
 		return s, nil
 	}
-	s.Promoted, err = r.promoted(ctx, name)
+	s.Promoted, err = r.promoted(ctx, config, name)
 	return s, err
 }
 
-// promoted returns the one service account with that user name, if it has the label
-// and its namespace says that it is a Tenant's.
-func (r *Resolver) promoted(ctx context.Context, userName string) ([]tenant.Promoted, error) {
+// promoted returns the one service account with that user name, if it is an owner of
+// the Tenant that its namespace belongs to.
+func (r *Resolver) promoted(ctx context.Context, config *capsulev1beta2.CapsuleConfigurationSpec, userName string) ([]tenant.Promoted, error) {
 	namespace, name, err := serviceaccount.SplitUsername(userName)
 	if err != nil {
 		return nil, nil //nolint:nilerr // it is no service account
@@ -215,15 +235,21 @@ func (r *Resolver) promoted(ctx context.Context, userName string) ([]tenant.Prom
 	case err != nil:
 		return nil, fmt.Errorf("get service account %s/%s: %w", namespace, name, err)
 	}
-	in, err := r.namespace(ctx, namespace)
-	if err != nil || in == nil {
+	t, err := r.tenantOf(ctx, namespace)
+	if err != nil || t == nil {
 		return nil, err
 	}
-	ref, ok := tenant.Of(in)
-	if !ok {
-		return nil, nil
+	// With the others: there may be too many.
+	all, err := r.labelled(ctx, t)
+	if err != nil {
+		return nil, err
 	}
-	return []tenant.Promoted{{Tenant: ref, Name: userName}}, nil
+	for _, owner := range tenant.PromotedOwners(t, tenant.Sources{Config: config, Promoted: all}) {
+		if owner.Name == userName {
+			return []tenant.Promoted{accountOf(account).in(t)}, nil
+		}
+	}
+	return nil, nil
 }
 
 // Confirm leaves of what is about a user the TenantOwners that are so in live, which
@@ -328,15 +354,27 @@ func (r *Resolver) asking(ctx context.Context) (map[types.UID]*asks, error) {
 		if all[t.UID] == nil {
 			all[t.UID] = &asks{tenant: t}
 		}
-		all[t.UID].promoted = append(all[t.UID].promoted, tenant.Promoted{Tenant: tenant.RefOf(t), Name: account.user()})
+		all[t.UID].promoted = append(all[t.UID].promoted, account.in(t))
 	}
 	return all, nil
 }
 
-// account is the name of a service account.
-type account types.NamespacedName
+// account is a service account that has the label.
+type account struct {
+	types.NamespacedName
 
-func (a account) user() string { return serviceaccount.MakeUsername(a.Namespace, a.Name) }
+	// promotedFor is the UID of the Tenant that it was set for.
+	promotedFor types.UID
+}
+
+func accountOf(object client.Object) account {
+	return account{client.ObjectKeyFromObject(object), tenant.PromotedFor(object)}
+}
+
+// in returns what the account is to the Tenant whose namespace it is in.
+func (a account) in(t *capsulev1beta2.Tenant) tenant.Promoted {
+	return tenant.Promoted{Tenant: tenant.RefOf(t), For: a.promotedFor, Name: serviceaccount.MakeUsername(a.Namespace, a.Name)}
+}
 
 // accounts returns the service accounts that have the label.
 func (r *Resolver) accounts(ctx context.Context, in ...client.ListOption) ([]account, error) {
@@ -344,13 +382,13 @@ func (r *Resolver) accounts(ctx context.Context, in ...client.ListOption) ([]acc
 	if err := r.cached.List(ctx, list, append(in, client.UnsafeDisableDeepCopy)...); err != nil {
 		return nil, fmt.Errorf("list service accounts: %w", err)
 	}
-	var names []account
+	var accounts []account
 	for i := range list.Items {
 		if tenant.IsPromoted(&list.Items[i]) {
-			names = append(names, account(client.ObjectKeyFromObject(&list.Items[i])))
+			accounts = append(accounts, accountOf(&list.Items[i]))
 		}
 	}
-	return names, nil
+	return accounts, nil
 }
 
 // namespace returns the metadata of a namespace, or nil if there is none. It is the

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -94,10 +95,23 @@ func configuration(generation int64, allow bool, administrators ...string) *caps
 	return c
 }
 
+// robotIn returns a service account that was promoted for the Tenant of a namespace
+// that begins with its name.
 func robotIn(namespace, label string) *corev1.ServiceAccount {
+	name, _, _ := strings.Cut(namespace, "-")
 	return &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{
 		Namespace: namespace, Name: "robot", Labels: map[string]string{capsulev1beta2.OwnerPromotionLabel: label},
+		Annotations: map[string]string{capsulev1beta2.PromotedForAnnotation: name + "-1"},
 	}}
+}
+
+// promotedFor has a service account be promoted for another Tenant, or for none.
+func promotedFor(name string, account *corev1.ServiceAccount) *corev1.ServiceAccount {
+	account.Annotations = nil
+	if name != "" {
+		account.Annotations = map[string]string{capsulev1beta2.PromotedForAnnotation: name + "-1"}
+	}
+	return account
 }
 
 // namespaceOf returns a namespace of a Tenant, of nobody if the name is empty.
@@ -162,6 +176,46 @@ func TestOf(t *testing.T) {
 	of("root [capsule-namespace-deleter]")
 	if kinds := len(r.Cached()); kinds != 2 || r.HasTenantOwners() {
 		t.Errorf("want no TenantOwners to be cached, got %d kinds", kinds)
+	}
+}
+
+// TestTooManyPromoted holds that who has no place owns nothing, whoever asks.
+func TestTooManyPromoted(t *testing.T) {
+	oil := tenantNamed("oil")
+	given := []client.Object{oil, configuration(1, true), namespaceOf("oil-a", "oil")}
+	for i := range tenant.MaxPromoted + 1 {
+		account := robotIn("oil-a", "true")
+		account.Name = fmt.Sprintf("robot-%03d", i)
+		given = append(given, account)
+	}
+	r := New(newClient(given...), "default")
+	for name, want := range map[string]bool{"robot-000": true, "robot-099": true, "robot-100": false} {
+		about, err := r.About(t.Context(), serviceaccount.UserInfo("oil-a", name, ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := tenant.IsOwner(oil, about, serviceaccount.UserInfo("oil-a", name, "")); got != want {
+			t.Errorf("%s: want it to own the Tenant: %v", name, want)
+		}
+	}
+	for what, count := range map[string]func() (int, error){
+		"Of": func() (int, error) {
+			owners, err := r.Of(t.Context(), oil)
+			return len(owners) - len(oil.Spec.Owners), err
+		},
+		"Promoted": func() (int, error) { users, err := r.Promoted(t.Context()); return len(users), err },
+	} {
+		if got, err := count(); err != nil || got != tenant.MaxPromoted {
+			t.Errorf("%s: want %d, got %d, %v", what, tenant.MaxPromoted, got, err)
+		}
+	}
+	promotions, err := r.PromotionsOf(t.Context(), oil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, surplus := tenant.NotPromoted(oil, promotions)
+	if diff := cmp.Diff([]string{"system:serviceaccount:oil-a:robot-100"}, surplus); diff != "" {
+		t.Errorf("without a place (-want +got):\n%s", diff)
 	}
 }
 
@@ -484,10 +538,23 @@ func TestWhoIsTold(t *testing.T) {
 		"a service account where the Tenant does not allow it": {cluster: cluster(allowed), by: func(r *Resolver) changes { return r.byAccount }, is: robotIn("coal-a", "true")},
 		"a service account of nobody":                          {cluster: cluster(allowed), by: func(r *Resolver) changes { return r.byAccount }, is: robotIn("free", "true")},
 		"a service account of no namespace":                    {cluster: cluster(allowed), by: func(r *Resolver) changes { return r.byAccount }, is: robotIn("gone", "true")},
+		"a service account is promoted for another Tenant": {
+			cluster: cluster(allowed), by: func(r *Resolver) changes { return r.byAccount }, was: robotIn("oil-a", "true"), is: promotedFor("gas", robotIn("oil-a", "true")),
+			want: map[string]told{"oil": {[]string{oilRobot}, nil}},
+		},
 		"a namespace changes hands": {
 			cluster: cluster(allowed, robotIn("gas-a", "true")),
 			by:      func(r *Resolver) changes { return r.byNamespace }, was: namespaceOf("gas-a", "oil"), is: namespaceOf("gas-a", "gas"),
-			want: map[string]told{"gas": {nil, []string{gasRobot}}, "oil": {[]string{gasRobot}, nil}},
+			want: map[string]told{"gas": {nil, []string{gasRobot}}},
+		},
+		"a namespace is taken from those who promoted": {
+			cluster: cluster(allowed, promotedFor("oil", robotIn("gas-a", "true"))),
+			by:      func(r *Resolver) changes { return r.byNamespace }, was: namespaceOf("gas-a", "oil"), is: namespaceOf("gas-a", "gas"),
+			want: map[string]told{"oil": {[]string{gasRobot}, nil}},
+		},
+		"a namespace is adopted": {
+			cluster: cluster(allowed, promotedFor("", robotIn("gas-a", "true"))),
+			by:      func(r *Resolver) changes { return r.byNamespace }, was: namespaceOf("gas-a", ""), is: namespaceOf("gas-a", "gas"),
 		},
 		"a namespace with nobody in it": {
 			cluster: cluster(allowed), by: func(r *Resolver) changes { return r.byNamespace }, was: namespaceOf("gas-a", "oil"), is: namespaceOf("gas-a", "gas"),

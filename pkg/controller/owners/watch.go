@@ -121,6 +121,7 @@ func (r *Resolver) handler(told Told, by changes) handler.EventHandler {
 func changesSource(was, is client.Object) bool {
 	return was.GetUID() != is.GetUID() || was.GetGeneration() != is.GetGeneration() ||
 		!maps.Equal(was.GetLabels(), is.GetLabels()) ||
+		tenant.PromotedFor(was) != tenant.PromotedFor(is) ||
 		!equality.Semantic.DeepEqual(was.GetOwnerReferences(), is.GetOwnerReferences())
 }
 
@@ -202,7 +203,7 @@ func (r *Resolver) byAccount(ctx context.Context, was, is client.Object) ([]Chan
 		if object == nil || !tenant.IsPromoted(object) {
 			return nil
 		}
-		return promotedBy(t, config, []account{account(client.ObjectKeyFromObject(object))})
+		return promotedBy(t, config, []account{accountOf(object)})
 	}
 	return []Change{{Tenant: t, Before: owned(was), After: owned(is)}}, nil
 }
@@ -247,11 +248,11 @@ func (r *Resolver) byNamespace(ctx context.Context, was, is client.Object) ([]Ch
 }
 
 // promotedBy returns what service accounts in a Tenant's namespaces, which have the
-// label, are by it.
+// label, are by it, as if there were no others.
 func promotedBy(t *capsulev1beta2.Tenant, config *capsulev1beta2.CapsuleConfigurationSpec, accounts []account) []capsulev1beta2.CoreOwnerSpec {
 	s := tenant.Sources{Config: config}
 	for _, a := range accounts {
-		s.Promoted = append(s.Promoted, tenant.Promoted{Tenant: tenant.RefOf(t), Name: a.user()})
+		s.Promoted = append(s.Promoted, a.in(t))
 	}
 	return tenant.PromotedOwners(t, s)
 }

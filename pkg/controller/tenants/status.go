@@ -44,6 +44,7 @@ const (
 // observation is what the status of a Tenant is computed from, besides the Tenant.
 type observation struct {
 	owners     []capsulev1beta2.CoreOwnerSpec
+	promotions tenant.Sources
 	namespaces []metav1.PartialObjectMetadata
 	reports    []report.Report
 	classes    map[schema.GroupVersionKind][]metav1.PartialObjectMetadata
@@ -98,7 +99,7 @@ func status(t *capsulev1beta2.Tenant, found observation) *capsulev1beta2.TenantS
 	for i := range wanted.Spaces {
 		wanted.Namespaces = append(wanted.Namespaces, wanted.Spaces[i].Name)
 	}
-	for _, condition := range []metav1.Condition{ready(found.reports), cordoned(t), accepted(t)} {
+	for _, condition := range []metav1.Condition{ready(found.reports), cordoned(t), accepted(t, found.promotions)} {
 		condition.ObservedGeneration = t.Generation
 		condition.Message = shortened(condition.Message, maxMessage)
 		wanted.Conditions = append(wanted.Conditions, since(t.Status.Conditions, condition, found.now))
@@ -216,7 +217,22 @@ func cordoned(t *capsulev1beta2.Tenant) metav1.Condition {
 	}
 }
 
-func accepted(t *capsulev1beta2.Tenant) metav1.Condition {
+func accepted(t *capsulev1beta2.Tenant, promotions tenant.Sources) metav1.Condition {
+	condition := understood(t)
+	unbound, surplus := tenant.NotPromoted(t, promotions)
+	if len(unbound) > 0 {
+		condition.Message += fmt.Sprintf("; the label %s has no effect on %s, it was not set for this Tenant: take it off, or off and on again",
+			capsulev1beta2.OwnerPromotionLabel, enumeration(unbound, maxNames, ", "))
+	}
+	if len(surplus) > 0 {
+		condition.Message += fmt.Sprintf("; no more than %d service accounts are owners by the label %s: not %s",
+			tenant.MaxPromoted, capsulev1beta2.OwnerPromotionLabel, enumeration(surplus, maxNames, ", "))
+	}
+	return condition
+}
+
+// understood is the condition as far as the spec goes.
+func understood(t *capsulev1beta2.Tenant) metav1.Condition {
 	invalid, corrected := judge(t)
 	condition := metav1.Condition{
 		Type: AcceptedCondition, Status: metav1.ConditionTrue,

@@ -356,3 +356,22 @@ func TestWorthAnEvent(t *testing.T) {
 		}
 	}
 }
+
+// TestLabelsWithoutEffect names service accounts that are no owners by their label.
+func TestLabelsWithoutEffect(t *testing.T) {
+	given := oil()
+	promotions := tenant.Sources{Config: &capsulev1beta2.CapsuleConfigurationSpec{AllowServiceAccountPromotion: true}}
+	for i := range tenant.MaxPromoted + 1 {
+		promotions.Promoted = append(promotions.Promoted, tenant.Promoted{Tenant: tenant.RefOf(given), For: given.UID, Name: fmt.Sprintf("robot-%03d", i)})
+	}
+	promotions.Promoted = append(promotions.Promoted, tenant.Promoted{Tenant: tenant.RefOf(given), For: "gas-1", Name: "moved"})
+	want := metav1.Condition{
+		Type: AcceptedCondition, Status: metav1.ConditionTrue, Reason: AcceptedReason,
+		Message: "every field is understood" +
+			"; the label owner.projectcapsule.dev/promote has no effect on moved, it was not set for this Tenant: take it off, or off and on again" +
+			"; no more than 100 service accounts are owners by the label owner.projectcapsule.dev/promote: not robot-100",
+	}
+	if diff := cmp.Diff(want, accepted(given, promotions)); diff != "" {
+		t.Errorf("condition (-want +got):\n%s", diff)
+	}
+}

@@ -95,6 +95,9 @@ func (r *reconciler) look(ctx context.Context, t *capsulev1beta2.Tenant) (observ
 	if found.owners, err = r.owners.Of(ctx, t); err != nil {
 		return found, err
 	}
+	if found.promotions, err = r.owners.PromotionsOf(ctx, t); err != nil {
+		return found, err
+	}
 	if found.namespaces, err = objects.NamespacesOf(ctx, r, t); err != nil {
 		return found, err
 	}

@@ -43,6 +43,7 @@ func (r *reconciler) watch(mgr ctrl.Manager) error {
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
 		Watches(&capsulev1beta2.Tenant{}, tenantHandler()).
 		Watches(objects.Metadata(objects.NamespaceKind), namespaceHandler()).
+		Watches(objects.Metadata(objects.ServiceAccountKind), r.accountHandler()).
 		WatchesRawSource(r.reports.Source(batch))
 	for i := range classKinds {
 		b = b.Watches(objects.Metadata(classKinds[i].kind), r.classHandler(&classKinds[i]))
@@ -99,6 +100,26 @@ func namespaceHandler() handler.EventHandler {
 				ask(q, is)
 			}
 		},
+	}
+}
+
+// accountHandler asks for the Tenant in whose namespace a service account has, or had,
+// the label of owners: it may have it to no effect, which changes no owners.
+func (r *reconciler) accountHandler() handler.EventHandler {
+	ask := func(ctx context.Context, q queue, account client.Object) {
+		namespace := objects.Metadata(objects.NamespaceKind)
+		if err := r.Get(ctx, client.ObjectKey{Name: account.GetNamespace()}, namespace, client.UnsafeDisableDeepCopy); err != nil {
+			// The namespace's own event asks.
+			return
+		}
+		if ref, ok := tenant.Of(namespace); ok {
+			q.AddAfter(request(ref.Name), batch)
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) { ask(ctx, q, e.Object) },
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) { ask(ctx, q, e.ObjectNew) },
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { ask(ctx, q, e.Object) },
 	}
 }
 
