@@ -546,7 +546,7 @@ func TestTooManyItems(t *testing.T) {
 	}}})
 	c := newCluster(t, append(given, g)...)
 	c.reconcile(t, g)
-	compare(t, "ready", "False Failed: these are more than 3000 objects: spread them over several objects of this kind", ready(g))
+	compare(t, "ready", "False Failed: these are more than 3000 objects: spread the spec over several objects of this kind", ready(g))
 	compare(t, "writes", nil, c.takeWrites())
 }
 

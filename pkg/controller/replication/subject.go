@@ -49,6 +49,9 @@ type variant interface {
 	// account returns the service account to act as, given the defaults of the
 	// configuration. The error is a failureError.
 	account(defaults *capsulev1beta2.ImpersonationConfiguration) (account, error)
+	// mayAct reports whether a service account of a namespace may be acted as,
+	// whoever wrote its name into the status.
+	mayAct(namespace string) bool
 	// reach returns what the objects are made for. The error may be a failureError.
 	reach(ctx context.Context, reader client.Reader) (*reach, error)
 	// setTenants writes into the status which tenants are selected.
@@ -127,6 +130,8 @@ func (l local) deepCopy() client.Object { return l.DeepCopy() }
 
 func (l local) setTenants([]string) {}
 
+func (l local) mayAct(namespace string) bool { return namespace == l.Namespace }
+
 func (l local) account(defaults *capsulev1beta2.ImpersonationConfiguration) (account, error) {
 	switch {
 	case l.Spec.ServiceAccount != nil:
@@ -188,6 +193,8 @@ func globalKind() kind {
 func (g global) deepCopy() client.Object { return g.DeepCopy() }
 
 func (g global) setTenants(names []string) { g.Status.SelectedTenants = names }
+
+func (g global) mayAct(string) bool { return true }
 
 func (g global) account(defaults *capsulev1beta2.ImpersonationConfiguration) (account, error) {
 	switch {
