@@ -81,6 +81,20 @@ func (r *reconciler) mayBeWanted(ctx context.Context, name string) bool {
 	return err == nil && namespace.DeletionTimestamp == nil || client.IgnoreNotFound(err) != nil
 }
 
+// stillThere returns the entries of what may be there: not of what was in namespaces
+// that are being deleted, or are no more. To know that takes no service account.
+func (r *reconciler) stillThere(ctx context.Context, s *subject) []capsulev1beta2.ProcessedItem {
+	wanted := map[string]bool{}
+	return slices.DeleteFunc(slices.Clone(s.status.ProcessedItems), func(entry capsulev1beta2.ProcessedItem) bool {
+		known, ok := wanted[entry.Namespace]
+		if !ok {
+			known = r.mayBeWanted(ctx, entry.Namespace)
+			wanted[entry.Namespace] = known
+		}
+		return !known
+	})
+}
+
 func (r *reconciler) giveUp(ctx context.Context, entry *capsulev1beta2.ProcessedItem, how func(context.Context, *capsulev1beta2.ProcessedItem) error) error {
 	if !r.mayBeWanted(ctx, entry.Namespace) {
 		return nil

@@ -175,8 +175,8 @@ func (r *reconciler) finalize(ctx context.Context, s *subject) error {
 	if !controllerutil.ContainsFinalizer(s, capsulev1beta2.Finalizer) {
 		return nil
 	}
-	if len(s.status.ProcessedItems) > 0 {
-		as, failure, err := r.identity(ctx, s)
+	if s.setEntries(r.stillThere(ctx, s)); len(s.status.ProcessedItems) > 0 {
+		as, failure, err := r.lastIdentity(ctx, s)
 		if err != nil {
 			return err
 		}
