@@ -131,13 +131,15 @@ type clients struct {
 	config  *rest.Config
 	base    http.RoundTripper
 	options client.Options
+	// extra is part of the users as whom they act.
+	extra map[string][]string
 	// known holds clients by account.
 	known *lru.Cache
 }
 
 // newClients returns clients that send what they are asked by a transport.
-func newClients(config *rest.Config, base http.RoundTripper, options client.Options) *clients {
-	return &clients{config: config, base: limitedTransport{base}, options: options, known: lru.New(rememberedClients)}
+func newClients(config *rest.Config, base http.RoundTripper, options client.Options, extra map[string][]string) *clients {
+	return &clients{config: config, base: limitedTransport{base}, options: options, extra: extra, known: lru.New(rememberedClients)}
 }
 
 func (c *clients) as(a account) (client.Client, error) {
@@ -148,7 +150,7 @@ func (c *clients) as(a account) (client.Client, error) {
 	// The API server adds the groups of a service account itself. To name them would
 	// take the right to act as any group.
 	options.HTTPClient = &http.Client{
-		Transport: transport.NewImpersonatingRoundTripper(transport.ImpersonationConfig{UserName: a.userName()}, c.base),
+		Transport: transport.NewImpersonatingRoundTripper(transport.ImpersonationConfig{UserName: a.userName(), Extra: c.extra}, c.base),
 		Timeout:   c.config.Timeout,
 	}
 	config := rest.CopyConfig(c.config)

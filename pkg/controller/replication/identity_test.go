@@ -28,7 +28,7 @@ func TestClientsActAsServiceAccounts(t *testing.T) {
 	t.Cleanup(server.Close)
 	mapper := meta.NewDefaultRESTMapper(nil)
 	mapper.Add(configMapKind, meta.RESTScopeNamespace)
-	c := newClients(&rest.Config{Host: server.URL}, server.Client().Transport, client.Options{Scheme: scheme, Mapper: mapper})
+	c := newClients(&rest.Config{Host: server.URL}, server.Client().Transport, client.Options{Scheme: scheme, Mapper: mapper}, globalKind().extra)
 	c.known = lru.New(2)
 	first, err := c.as(account{"oil-a", "sa"})
 	if err != nil {
@@ -46,6 +46,7 @@ func TestClientsActAsServiceAccounts(t *testing.T) {
 		header := got[len(got)-1]
 		compare(t, "user", []string{"system:serviceaccount:" + a.namespace + ":sa"}, header["Impersonate-User"])
 		compare(t, "groups", nil, header["Impersonate-Group"])
+		compare(t, "extra", []string{"GlobalTenantResource"}, header["Impersonate-Extra-Replication.tenancy.capsule.io"])
 	}
 	compare(t, "clients", 2, c.known.Len())
 }
@@ -56,7 +57,7 @@ func TestClientsAreLimitedEachByItself(t *testing.T) {
 	t.Cleanup(server.Close)
 	mapper := meta.NewDefaultRESTMapper(nil)
 	mapper.Add(configMapKind, meta.RESTScopeNamespace)
-	c := newClients(&rest.Config{Host: server.URL, QPS: 0.001, Burst: 1}, server.Client().Transport, client.Options{Scheme: scheme, Mapper: mapper})
+	c := newClients(&rest.Config{Host: server.URL, QPS: 0.001, Burst: 1}, server.Client().Transport, client.Options{Scheme: scheme, Mapper: mapper}, globalKind().extra)
 	ask := func(a account) error {
 		acting, err := c.as(a)
 		if err != nil {

@@ -243,7 +243,7 @@ func TestLargeAnswers(t *testing.T) {
 	t.Cleanup(server.Close)
 	mapper := meta.NewDefaultRESTMapper(nil)
 	mapper.Add(configMapKind, meta.RESTScopeNamespace)
-	c := newClients(&rest.Config{Host: server.URL}, server.Client().Transport, client.Options{Scheme: scheme, Mapper: mapper})
+	c := newClients(&rest.Config{Host: server.URL}, server.Client().Transport, client.Options{Scheme: scheme, Mapper: mapper}, nil)
 	a := account{"oil-a", "sa"}
 	acting, err := c.as(a)
 	if err != nil {

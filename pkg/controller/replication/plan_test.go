@@ -68,7 +68,7 @@ func TestPlan(t *testing.T) {
 		"nothing": {resources: []capsulev1beta2.ReplicatedResources{{}}},
 		"metadata that is not the writer's": {
 			resources: rawItems(text(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x","namespace":"kube-system","uid":"u","resourceVersion":"7",
-				"managedFields":[{}],"generateName":"g","creationTimestamp":null,"finalizers":["a/b"],"labels":{"projectcapsule.dev/created-by":"x"}},"status":{"a":1},"data":{"n":"1"}}`)),
+				"managedFields":[{}],"generateName":"g","creationTimestamp":null,"finalizers":["a/b"],"labels":{"projectcapsule.dev/created-by":"x","tenancy.capsule.io/replicated-by":"x"}},"status":{"a":1},"data":{"n":"1"}}`)),
 			want: []object{{
 				"apiVersion": "v1", "kind": "ConfigMap", "data": object{"n": "1"},
 				"metadata": object{"name": "x", "namespace": "oil-b", "labels": managed, "finalizers": []any{"a/b"}},

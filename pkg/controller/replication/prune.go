@@ -155,7 +155,9 @@ func (w *writer) detach(ctx context.Context, entry *capsulev1beta2.ProcessedItem
 	detached := present.DeepCopy()
 	delete(detached.Labels, capsulev1beta2.ManagedByLabel)
 	if created {
-		delete(detached.Labels, capsulev1beta2.CreatedByLabel)
+		for label := range w.labels {
+			delete(detached.Labels, label)
+		}
 	}
 	detached.ManagedFields = slices.DeleteFunc(detached.ManagedFields, func(e metav1.ManagedFieldsEntry) bool { return isOwn(e, w.manager) })
 	if len(detached.ManagedFields) == 0 {

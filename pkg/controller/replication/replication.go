@@ -267,13 +267,13 @@ func Add(mgr ctrl.Manager, configuration string) error {
 	if shared == nil || shared.Transport == nil {
 		return errors.New("the manager has no transport")
 	}
-	clients := newClients(mgr.GetConfig(), shared.Transport, client.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
+	options := client.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()}
 	var errs []error
 	kinds, room := newKinds(mgr.GetRESTMapper(), clock.RealClock{}), newRoom()
 	for _, kind := range []kind{localKind(), globalKind()} {
 		r := &reconciler{
 			Client: mgr.GetClient(), kind: kind, clock: clock.RealClock{}, kinds: kinds,
-			as: clients.as, configuration: configuration, applied: newMemory(), turns: newTurns(), room: room,
+			as: newClients(mgr.GetConfig(), shared.Transport, options, kind.extra).as, configuration: configuration, applied: newMemory(), turns: newTurns(), room: room,
 		}
 		errs = append(errs, r.watch(mgr))
 	}

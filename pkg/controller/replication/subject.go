@@ -25,7 +25,10 @@ type kind struct {
 	// controller is the name of its controller.
 	controller string
 	// prefix begins the names of its field managers.
-	prefix    string
+	prefix string
+	// labels are on what is made for it, and extra is part of the user as whom.
+	labels    map[string]any
+	extra     map[string][]string
 	newObject func() client.Object
 	newList   func() client.ObjectList
 	subject   func(client.Object) *subject
@@ -113,6 +116,7 @@ func localKind() kind {
 		gvk:        capsulev1beta2.SchemeGroupVersion.WithKind("TenantResource"),
 		controller: "tenantresources",
 		prefix:     "tr",
+		labels:     map[string]any{capsulev1beta2.CreatedByLabel: capsulev1beta2.ManagedByReplications},
 		newObject:  func() client.Object { return &capsulev1beta2.TenantResource{} },
 		newList:    func() client.ObjectList { return &capsulev1beta2.TenantResourceList{} },
 	}
@@ -177,8 +181,12 @@ func globalKind() kind {
 		gvk:        capsulev1beta2.SchemeGroupVersion.WithKind("GlobalTenantResource"),
 		controller: "globaltenantresources",
 		prefix:     "gtr",
-		newObject:  func() client.Object { return &capsulev1beta2.GlobalTenantResource{} },
-		newList:    func() client.ObjectList { return &capsulev1beta2.GlobalTenantResourceList{} },
+		labels: map[string]any{
+			capsulev1beta2.CreatedByLabel: capsulev1beta2.ManagedByReplications, replicatedByLabel: "GlobalTenantResource",
+		},
+		extra:     map[string][]string{replicationExtra: {"GlobalTenantResource"}},
+		newObject: func() client.Object { return &capsulev1beta2.GlobalTenantResource{} },
+		newList:   func() client.ObjectList { return &capsulev1beta2.GlobalTenantResourceList{} },
 	}
 	k.subject = func(object client.Object) *subject {
 		o := object.(*capsulev1beta2.GlobalTenantResource) //nolint:forcetypeassert // newObject made it
