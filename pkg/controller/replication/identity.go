@@ -139,7 +139,7 @@ type clients struct {
 
 // newClients returns clients that send what they are asked by a transport.
 func newClients(config *rest.Config, base http.RoundTripper, options client.Options, extra map[string][]string) *clients {
-	return &clients{config: config, base: limitedTransport{base}, options: options, extra: extra, known: lru.New(rememberedClients)}
+	return &clients{config: config, base: limitedTransport{base, maxResponse}, options: options, extra: extra, known: lru.New(rememberedClients)}
 }
 
 func (c *clients) as(a account) (client.Client, error) {

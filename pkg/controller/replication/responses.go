@@ -17,12 +17,16 @@ var errLargeResponse = errors.New("the answer of the API server is too large")
 
 // limitedTransport has the bodies of responses end with errLargeResponse where they
 // are too large.
-type limitedTransport struct{ http.RoundTripper }
+type limitedTransport struct {
+	http.RoundTripper
+
+	limit int
+}
 
 func (t limitedTransport) RoundTrip(request *http.Request) (*http.Response, error) {
 	response, err := t.RoundTripper.RoundTrip(request)
 	if err == nil && response.Body != nil {
-		response.Body = &limitedBody{ReadCloser: response.Body, left: maxResponse}
+		response.Body = &limitedBody{ReadCloser: response.Body, left: t.limit}
 	}
 	return response, err
 }
