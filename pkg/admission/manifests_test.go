@@ -32,11 +32,13 @@ import (
 
 func load(t *testing.T, file string, into any) {
 	t.Helper()
-	text, err := fs.ReadFile(os.DirFS("../../artifacts/base/webhooks"), file)
+	text, err := fs.ReadFile(os.DirFS("../../artifacts/base"), file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := yaml.UnmarshalStrict(text, into); err != nil {
+	// The first document is what it is about.
+	first, _, _ := strings.Cut(string(text), "\n---\n")
+	if err := yaml.UnmarshalStrict([]byte(first), into); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -46,8 +48,8 @@ func webhooks(t *testing.T) map[string]webhook.WebhookAccessor {
 	t.Helper()
 	var mutating admissionregistrationv1.MutatingWebhookConfiguration
 	var validating admissionregistrationv1.ValidatingWebhookConfiguration
-	load(t, "mutating.yaml", &mutating)
-	load(t, "validating.yaml", &validating)
+	load(t, "webhooks/mutating.yaml", &mutating)
+	load(t, "webhooks/validating.yaml", &validating)
 	accessors := map[string]webhook.WebhookAccessor{}
 	for i := range mutating.Webhooks {
 		accessors[mutating.Webhooks[i].Name] = webhook.NewMutatingWebhookAccessor("", mutating.Name, &mutating.Webhooks[i])

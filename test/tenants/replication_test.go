@@ -481,6 +481,118 @@ func TestReplicationOfAllTenants(t *testing.T) {
 	awaitConfigMap(t, "spread-b-1", "ca", nil)
 }
 
+// TestReplicasOfAllTenantsAreGuarded has the owner of a tenant, who is admin in its
+// namespaces, try to change what a GlobalTenantResource put there.
+func TestReplicasOfAllTenantsAreGuarded(t *testing.T) {
+	t.Parallel()
+	createReplicated(t, "guarded", "edit", "guarded-1", "guarded-2")
+	c, ann := admin(t), as(t, "guarded-ann")
+	for _, home := range []string{"guards", "guards-too"} {
+		createFree(t, home)
+		for _, namespace := range []string{"guarded-1", "guarded-2"} {
+			bindReplicator(t, home, namespace, "edit")
+		}
+	}
+	change(t, &capsulev1beta2.Tenant{ObjectMeta: metav1.ObjectMeta{Name: "guarded"}}, func(tenant *capsulev1beta2.Tenant) {
+		metav1.SetMetaDataLabel(&tenant.ObjectMeta, "guarded", "yes")
+	})
+	g := &capsulev1beta2.GlobalTenantResource{
+		ObjectMeta: metav1.ObjectMeta{Name: "guarded"},
+		Spec: capsulev1beta2.GlobalTenantResourceSpec{
+			ServiceAccount: &capsulev1beta2.ServiceAccountReference{Namespace: "guards", Name: replicator},
+			TenantSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"guarded": "yes"}},
+			ReplicationSpec: capsulev1beta2.ReplicationSpec{ResyncPeriod: seldom, Resources: []capsulev1beta2.ReplicatedResources{
+				items(configMapItem(t, "x", map[string]string{"k": "1"})),
+			}},
+		},
+	}
+	require.NoError(t, c.Create(t.Context(), g))
+	awaitReplicated(t, g)
+	const (
+		refusal = `this is what a GlobalTenantResource puts into the namespaces of tenant "guarded", or has its label: ask a cluster administrator`
+		label   = "tenancy.capsule.io/replicated-by"
+	)
+	replica := awaitConfigMap(t, "guarded-1", "x", map[string]string{"k": "1"})
+	compare(t, "labels", map[string]string{
+		capsulev1beta2.ManagedByLabel: "replications", capsulev1beta2.CreatedByLabel: "replications", label: "GlobalTenantResource",
+	}, replica.Labels)
+
+	// The service account itself is nobody special, if it is not used for this.
+	for _, who := range []client.Client{ann, as(t, "system:serviceaccount:guards:replicator")} {
+		edited := replica.DeepCopy()
+		edited.Data = map[string]string{"k": "2"}
+		requireForbidden(t, who.Update(t.Context(), edited), refusal)
+		edited = replica.DeepCopy()
+		edited.Labels = nil
+		requireForbidden(t, who.Update(t.Context(), edited), refusal)
+		requireForbidden(t, who.Delete(t.Context(), replica), refusal)
+	}
+	requireForbidden(t, ann.DeleteAllOf(t.Context(), &corev1.ConfigMap{}, client.InNamespace("guarded-1"), client.MatchingLabels{label: "GlobalTenantResource"}), refusal)
+	requireForbidden(t, ann.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "guarded-1", Name: "mine", Labels: map[string]string{label: "GlobalTenantResource"},
+	}}), refusal)
+
+	// A TenantResource is the tenant's, whatever it asks for, and so is what it makes.
+	r := tenantResource("guarded-1", "takes", items(
+		configMapItem(t, "x", map[string]string{"k": "2"}), configMapItem(t, "mine", map[string]string{"k": "1"})))
+	r.Spec.Settings = &capsulev1beta2.ReplicationSettings{Adopt: true, Force: true}
+	require.NoError(t, ann.Create(t.Context(), r))
+	require.Contains(t, awaitReplication(t, r, metav1.ConditionFalse, "Failed"), refusal)
+	mine := awaitConfigMap(t, "guarded-1", "mine", map[string]string{"k": "1"})
+	mine.Data = map[string]string{"k": "2"}
+	require.NoError(t, ann.Update(t.Context(), mine))
+	require.NoError(t, ann.Delete(t.Context(), r))
+	awaitGone(t, r)
+
+	// An administrator may change it; another service account takes over, and puts it
+	// back.
+	awaitConfigMap(t, "guarded-1", "x", map[string]string{"k": "1"})
+	require.NoError(t, c.Get(t.Context(), client.ObjectKeyFromObject(replica), replica))
+	replica.Data = map[string]string{"k": "3"}
+	require.NoError(t, c.Update(t.Context(), replica))
+	change(t, g, func(g *capsulev1beta2.GlobalTenantResource) {
+		g.Spec.ServiceAccount.Namespace = "guards-too"
+		g.Spec.Settings = &capsulev1beta2.ReplicationSettings{Force: true}
+		g.Spec.Resources[0].RawItems[0] = configMapItem(t, "x", map[string]string{"k": "4"})
+	})
+	awaitReplicated(t, g)
+	awaitConfigMap(t, "guarded-1", "x", map[string]string{"k": "4"})
+
+	// Neither the end of a namespace nor that of the GlobalTenantResource is held up.
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "guarded-2"}}
+	require.NoError(t, ann.Delete(t.Context(), namespace))
+	awaitGone(t, namespace)
+	require.NoError(t, c.Delete(t.Context(), g))
+	awaitGone(t, g)
+	awaitConfigMap(t, "guarded-1", "x", nil)
+}
+
+// TestDeletedWithoutServiceAccount deletes a tenant that has a TenantResource for which
+// nobody names a service account any more.
+func TestDeletedWithoutServiceAccount(t *testing.T) {
+	t.Parallel()
+	createReplicated(t, "orphaned", "edit", "orphaned-1", "orphaned-2")
+	ann, c := as(t, "orphaned-ann"), admin(t)
+	r := tenantResource("orphaned-1", "all", items(configMapItem(t, "x", map[string]string{"k": "1"})))
+	other := tenantResource("orphaned-2", "other", items(configMapItem(t, "y", map[string]string{"k": "1"})))
+	bindReplicator(t, "orphaned-2", "orphaned-1", "edit")
+	bindReplicator(t, "orphaned-2", "orphaned-2", "edit")
+	for _, r := range []*capsulev1beta2.TenantResource{r, other} {
+		require.NoError(t, ann.Create(t.Context(), r))
+		awaitReplicated(t, r)
+		change(t, r, func(r *capsulev1beta2.TenantResource) { r.Spec.ServiceAccount = nil })
+		awaitReplication(t, r, metav1.ConditionFalse, "NoServiceAccount")
+	}
+	// One of them while its namespaces live.
+	require.NoError(t, ann.Delete(t.Context(), r))
+	awaitGone(t, r)
+	awaitConfigMap(t, "orphaned-2", "x", nil)
+	require.NoError(t, c.Delete(t.Context(), &capsulev1beta2.Tenant{ObjectMeta: metav1.ObjectMeta{Name: "orphaned"}}))
+	for _, name := range []string{"orphaned-1", "orphaned-2"} {
+		awaitGone(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	}
+}
+
 // TestReplicationSettles holds that nothing is written while nothing changes, however
 // often it is looked at, and by whom.
 func TestReplicationSettles(t *testing.T) {

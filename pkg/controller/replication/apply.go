@@ -42,7 +42,9 @@ var (
 type writer struct {
 	identity
 
-	manager  string
+	manager string
+	// labels are on what is made here.
+	labels   map[string]any
 	settings capsulev1beta2.ReplicationSettings
 	clock    clock.PassiveClock
 	// subject is the key under which applied remembers.
@@ -54,7 +56,7 @@ type writer struct {
 
 func (r *reconciler) writer(s *subject, as identity) *writer {
 	w := &writer{
-		identity: as, manager: s.manager(), clock: r.clock,
+		identity: as, manager: s.manager(), labels: r.kind.labels, clock: r.clock,
 		subject: client.ObjectKeyFromObject(s), applied: r.applied, recent: s.period() * 8 / 10,
 	}
 	if s.spec.Settings != nil {
@@ -131,7 +133,7 @@ func (w *writer) write(ctx context.Context, i *item, was *capsulev1beta2.Process
 // and goes around a subject with many objects is no reason to look at each. Drift is
 // looked for in each resyncPeriod.
 func (w *writer) isRecent(i *item, created bool) bool {
-	_, hash, err := i.wanted(created)
+	_, hash, err := i.wanted(w.labelsIf(created))
 	return err == nil && w.applied.isRecent(w.subject, i.itemKey, hash, w.clock.Now().Add(-w.recent))
 }
 
@@ -167,7 +169,7 @@ func (w *writer) present(ctx context.Context, key itemKey, version string) (*met
 // make makes an object. The error is a conflict if there is one.
 func (w *writer) make(ctx context.Context, i *item, o *outcome) error {
 	o.created, o.written = false, nil
-	wanted, hash, err := i.wanted(true)
+	wanted, hash, err := i.wanted(w.labels)
 	if err != nil {
 		return err
 	}
@@ -196,7 +198,7 @@ func (w *writer) change(ctx context.Context, i *item, present *metav1.PartialObj
 	case own != nil && o.written == nil:
 		o.written = own.Time
 	}
-	wanted, hash, err := i.wanted(o.created)
+	wanted, hash, err := i.wanted(w.labelsIf(o.created))
 	if err != nil {
 		return err
 	}
@@ -230,16 +232,22 @@ func (w *writer) now() *metav1.Time {
 	return new(metav1.NewTime(w.clock.Now().Truncate(time.Second)))
 }
 
-// wanted returns what is applied of an item, and a hash of it.
-func (i *item) wanted(created bool) (*unstructured.Unstructured, [sha256.Size]byte, error) {
+// labelsIf returns the labels of an object that was made here, if it was.
+func (w *writer) labelsIf(created bool) map[string]any {
+	if !created {
+		return nil
+	}
+	return w.labels
+}
+
+// wanted returns what is applied of an item, with more labels, and a hash of it.
+func (i *item) wanted(more map[string]any) (*unstructured.Unstructured, [sha256.Size]byte, error) {
 	object := maps.Clone(i.object)
 	metadata, _ := object["metadata"].(map[string]any)
 	metadata = maps.Clone(metadata)
 	labels, _ := metadata["labels"].(map[string]any)
 	labels = maps.Clone(labels)
-	if created {
-		labels[capsulev1beta2.CreatedByLabel] = capsulev1beta2.ManagedByReplications
-	}
+	maps.Copy(labels, more)
 	metadata["labels"], object["metadata"] = labels, metadata
 	encoded, err := json.Marshal(object)
 	if err != nil {

@@ -25,10 +25,15 @@
 //     field manager of its own. What the status says is a hint where to look. Only
 //     when somebody has removed all that was applied is it known by its UID, for as
 //     long as the process remembers that.
+//   - What is made for a GlobalTenantResource is labelled, and requests for one say so
+//     beyond the service account: a policy keeps it from the tenants by that.
 //   - What is written is in the status, and the finalizer on the subject, before it is
 //     written. A status is written only if nobody has written the subject since it was
 //     read. So nothing is left behind when the controller ends at any point.
 //   - Where it cannot be known what is wanted, nothing is pruned.
+//   - Everything about what is wanted is a tenant's to say, and the process is shared. A
+//     plan has a budget of time and memory, all plans together have room, a tenant has
+//     one worker at a time, and a subject rests ten times as long as it took.
 //   - What is right is not written, neither objects nor a status. Nor is it looked at
 //     more often than once in a resyncPeriod, unless somebody asks for it.
 package replication

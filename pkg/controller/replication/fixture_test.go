@@ -102,8 +102,9 @@ func newCluster(tb testing.TB, given ...client.Object) *cluster {
 		},
 	})
 	as := func(a account) (client.Client, error) { return c.as(underlying, a), nil }
-	c.local = &reconciler{own, localKind(), c.clock, mapper, as, capsulev1beta2.DefaultConfigurationName, newMemory()}
-	c.global = &reconciler{own, globalKind(), c.clock, mapper, as, capsulev1beta2.DefaultConfigurationName, newMemory()}
+	kinds, room := newKinds(mapper, c.clock), newRoom()
+	c.local = &reconciler{own, localKind(), c.clock, kinds, as, capsulev1beta2.DefaultConfigurationName, newMemory(), newTurns(), room}
+	c.global = &reconciler{own, globalKind(), c.clock, kinds, as, capsulev1beta2.DefaultConfigurationName, newMemory(), newTurns(), room}
 	return c
 }
 

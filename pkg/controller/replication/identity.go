@@ -17,7 +17,6 @@ import (
 	"k8s.io/client-go/transport"
 	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/utils/lru"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
@@ -68,15 +67,46 @@ func (r *reconciler) identity(ctx context.Context, s *subject) (as identity, fai
 	}
 	a, err := s.account(configuration.Spec.Impersonation)
 	if err != nil {
-		s.status.ServiceAccount = nil
+		if len(s.status.ProcessedItems) == 0 {
+			s.status.ServiceAccount = nil
+		}
 		return identity{}, err, nil
 	}
-	c, err := r.as(a)
-	if err != nil {
-		return identity{}, nil, fmt.Errorf("create client for %s: %w", a, err)
+	if as, err = r.identityOf(a); err != nil {
+		return identity{}, nil, err
 	}
 	s.status.ServiceAccount = &capsulev1beta2.ProcessedServiceAccount{Namespace: a.namespace, Name: a.name}
-	return identity{c, a}, nil, nil
+	return as, nil, nil
+}
+
+func (r *reconciler) identityOf(a account) (identity, error) {
+	c, err := r.as(a)
+	if err != nil {
+		return identity{}, fmt.Errorf("create client for %s: %w", a, err)
+	}
+	return identity{c, a}, nil
+}
+
+// lastIdentity is like identity, for a subject that is being deleted: if nobody names
+// a service account any more, it is the one as which the objects were written last.
+func (r *reconciler) lastIdentity(ctx context.Context, s *subject) (as identity, failure, err error) {
+	as, failure, err = r.identity(ctx, s)
+	if failure == nil || err != nil {
+		return as, failure, err
+	}
+	if last := s.status.ServiceAccount; last != nil && s.mayAct(last.Namespace) {
+		if a, err := newAccount("status.serviceAccount", last.Namespace, last.Name); err == nil {
+			as, err = r.identityOf(a)
+			return as, nil, err
+		}
+	}
+	reason := reasonNoAccount
+	if f, ok := errors.AsType[*failureError](failure); ok {
+		reason = f.reason
+	}
+	return identity{}, &failureError{reason, fmt.Sprintf(
+		"%d objects are left in namespaces that live on, and wait for a service account to remove them: %s. "+
+			"Or remove them yourself, and then the finalizer %s of this object", len(s.status.ProcessedItems), failure, capsulev1beta2.Finalizer)}, nil
 }
 
 // explain returns an error about a request with what to do about it.
@@ -101,23 +131,15 @@ type clients struct {
 	config  *rest.Config
 	base    http.RoundTripper
 	options client.Options
+	// extra is part of the users as whom they act.
+	extra map[string][]string
 	// known holds clients by account.
 	known *lru.Cache
 }
 
-func newClients(mgr ctrl.Manager) (*clients, error) {
-	shared := mgr.GetHTTPClient()
-	if shared == nil || shared.Transport == nil {
-		return nil, errors.New("the manager has no transport")
-	}
-	config := rest.CopyConfig(mgr.GetConfig())
-	if config.RateLimiter == nil && config.QPS > 0 {
-		config.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(config.QPS, max(config.Burst, 1))
-	}
-	return &clients{
-		config: config, base: shared.Transport, known: lru.New(rememberedClients),
-		options: client.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()},
-	}, nil
+// newClients returns clients that send what they are asked by a transport.
+func newClients(config *rest.Config, base http.RoundTripper, options client.Options, extra map[string][]string) *clients {
+	return &clients{config: config, base: limitedTransport{base, maxResponse}, options: options, extra: extra, known: lru.New(rememberedClients)}
 }
 
 func (c *clients) as(a account) (client.Client, error) {
@@ -128,10 +150,14 @@ func (c *clients) as(a account) (client.Client, error) {
 	// The API server adds the groups of a service account itself. To name them would
 	// take the right to act as any group.
 	options.HTTPClient = &http.Client{
-		Transport: transport.NewImpersonatingRoundTripper(transport.ImpersonationConfig{UserName: a.userName()}, c.base),
+		Transport: transport.NewImpersonatingRoundTripper(transport.ImpersonationConfig{UserName: a.userName(), Extra: c.extra}, c.base),
 		Timeout:   c.config.Timeout,
 	}
-	created, err := client.New(c.config, options)
+	config := rest.CopyConfig(c.config)
+	if config.QPS > 0 {
+		config.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(config.QPS, max(config.Burst, 1))
+	}
+	created, err := client.New(config, options)
 	if err != nil {
 		return nil, err
 	}

@@ -4,11 +4,14 @@
 package replication
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/lru"
@@ -25,10 +28,8 @@ func TestClientsActAsServiceAccounts(t *testing.T) {
 	t.Cleanup(server.Close)
 	mapper := meta.NewDefaultRESTMapper(nil)
 	mapper.Add(configMapKind, meta.RESTScopeNamespace)
-	c := &clients{
-		config: &rest.Config{Host: server.URL}, base: server.Client().Transport, known: lru.New(2),
-		options: client.Options{Scheme: scheme, Mapper: mapper},
-	}
+	c := newClients(&rest.Config{Host: server.URL}, server.Client().Transport, client.Options{Scheme: scheme, Mapper: mapper}, globalKind().extra)
+	c.known = lru.New(2)
 	first, err := c.as(account{"oil-a", "sa"})
 	if err != nil {
 		t.Fatal(err)
@@ -45,8 +46,37 @@ func TestClientsActAsServiceAccounts(t *testing.T) {
 		header := got[len(got)-1]
 		compare(t, "user", []string{"system:serviceaccount:" + a.namespace + ":sa"}, header["Impersonate-User"])
 		compare(t, "groups", nil, header["Impersonate-Group"])
+		compare(t, "extra", []string{"GlobalTenantResource"}, header["Impersonate-Extra-Replication.tenancy.capsule.io"])
 	}
 	compare(t, "clients", 2, c.known.Len())
+}
+
+// TestClientsAreLimitedEachByItself has one service account use up its requests.
+func TestClientsAreLimitedEachByItself(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(server.Close)
+	mapper := meta.NewDefaultRESTMapper(nil)
+	mapper.Add(configMapKind, meta.RESTScopeNamespace)
+	c := newClients(&rest.Config{Host: server.URL, QPS: 0.001, Burst: 1}, server.Client().Transport, client.Options{Scheme: scheme, Mapper: mapper}, globalKind().extra)
+	ask := func(a account) error {
+		acting, err := c.as(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		return acting.Get(ctx, client.ObjectKey{Namespace: "x", Name: "x"}, &corev1.ConfigMap{})
+	}
+	for _, test := range []struct {
+		account account
+		want    bool
+	}{
+		{account{"oil-a", "sa"}, true}, {account{"oil-a", "sa"}, false}, {account{"oil-b", "sa"}, true},
+	} {
+		if err := ask(test.account); apierrors.IsNotFound(err) != test.want {
+			t.Errorf("%s: want an answer: %v, got %v", test.account, test.want, err)
+		}
+	}
 }
 
 func TestNewAccount(t *testing.T) {

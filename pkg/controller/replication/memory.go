@@ -34,6 +34,8 @@ type remembered struct {
 	// request is who asked last to have everything looked at.
 	request string
 	items   map[itemKey]seen
+	// rest is until when the subject is left alone.
+	rest time.Time
 }
 
 // seen is a revision and when it was last found.
@@ -61,6 +63,25 @@ func (m *memory) forget(subject types.NamespacedName, alive types.UID, request s
 			known.items[key] = seen{revision: s.revision}
 		}
 	}
+}
+
+// setRest has a subject left alone until then.
+func (m *memory) setRest(subject types.NamespacedName, until time.Time) {
+	m.lock.Lock()
+	defer m.lock.Unlock()
+	if known, ok := m.of[subject]; ok {
+		known.rest = until
+	}
+}
+
+// rest returns until when a subject is to be left alone.
+func (m *memory) rest(subject types.NamespacedName) time.Time {
+	m.lock.Lock()
+	defer m.lock.Unlock()
+	if known, ok := m.of[subject]; ok {
+		return known.rest
+	}
+	return time.Time{}
 }
 
 // isRecent reports whether what was applied was found right after that time.

@@ -61,6 +61,7 @@ func normalize(object map[string]any, additional capsulev1beta2.AdditionalMetada
 	if labels, ok := w.metadata["labels"].(map[string]any); ok {
 		// They say whose an object is, and are written with it.
 		delete(labels, capsulev1beta2.CreatedByLabel)
+		delete(labels, replicatedByLabel)
 		labels[capsulev1beta2.ManagedByLabel] = capsulev1beta2.ManagedByReplications
 	}
 	return w, gvk, nil

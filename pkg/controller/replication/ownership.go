@@ -12,6 +12,16 @@ import (
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 )
 
+const (
+	// replicatedByLabel is on what was made for a GlobalTenantResource. A policy keeps
+	// tenants from changing it.
+	replicatedByLabel = "tenancy.capsule.io/replicated-by"
+	// replicationExtra is part of the user as whom requests for a GlobalTenantResource
+	// are made, and tells the policy: a service account has no more than its name, and
+	// may be used by others.
+	replicationExtra = "replication.tenancy.capsule.io"
+)
+
 // ownEntry returns the part of an object's managedFields that a field manager
 // applied, or nil. There is none, either, when somebody has removed all that it
 // applied.

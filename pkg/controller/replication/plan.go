@@ -29,10 +29,12 @@ const (
 	// maxItems is how many objects a subject may have: its status names each, and
 	// those that they replace, and an object must not be larger than 1.5 MB.
 	maxItems = 3000
-	// maxRendered is how many bytes placeholders and templates may make of a subject.
-	maxRendered = 32 << 20
-	// maxRenderTime is how long the templates of a subject may take together.
-	maxRenderTime = 10 * time.Second
+	// maxPlanTime is how long a plan may take: reading sources, rendering, merging.
+	maxPlanTime = 10 * time.Second
+	// maxPlanBytes is how much memory what is read and made for a plan may need.
+	maxPlanBytes = 32 << 20
+	// maxKinds is how many kinds a subject may name.
+	maxKinds = 64
 )
 
 // itemKey names an object, whatever the version it is written in.
@@ -80,6 +82,8 @@ type plan struct {
 	blind sets.Set[string]
 	// tooLarge says that it is more than can be done, if it is.
 	tooLarge error
+	// bytes is how much memory it needs, about.
+	bytes int
 }
 
 func (p *plan) keys() []itemKey {
@@ -96,13 +100,12 @@ type planner struct {
 	reach   *reach
 	as      identity
 	manager string
-	budget  *render.Budget
-	// kinds, sources and reported hold what was looked up and said already.
-	kinds    map[schema.GroupVersionKind]error
+	// budget is looked at before each target and each object, lookup and merge.
+	budget *render.Budget
+	// known, sources and reported hold what was looked up and said already.
+	known    map[schema.GroupVersionKind]error
 	sources  map[sourceKey]sourceResult
 	reported sets.Set[string]
-	// rendered and read are how many bytes were.
-	rendered, read int
 }
 
 // plan returns what the subject wants.
@@ -110,16 +113,35 @@ func (r *reconciler) plan(ctx context.Context, s *subject, as identity, reach *r
 	p := &planner{
 		plan:       plan{items: map[itemKey]*item{}, blind: sets.New[string]()},
 		reconciler: r, reach: reach, as: as, manager: s.manager(),
-		budget: render.NewBudget(r.clock, maxRenderTime),
-		kinds:  map[schema.GroupVersionKind]error{}, sources: map[sourceKey]sourceResult{}, reported: sets.New[string](),
+		budget: render.NewBudget(r.clock, maxPlanTime, maxPlanBytes),
+		known:  map[schema.GroupVersionKind]error{}, sources: map[sourceKey]sourceResult{}, reported: sets.New[string](),
 	}
+	ctx, cancel := context.WithTimeout(ctx, maxPlanTime)
+	defer cancel()
 	for i := range s.spec.Resources {
-		p.resources(ctx, fmt.Sprintf("resources[%d]", i), &s.spec.Resources[i])
-		if p.tooLarge != nil {
+		if !p.mayGoOn() {
 			break
 		}
+		p.resources(ctx, fmt.Sprintf("resources[%d]", i), &s.spec.Resources[i])
 	}
+	p.mayGoOn()
+	p.bytes = p.budget.Used()
 	return &p.plan
+}
+
+// mayGoOn reports whether there is time and memory left.
+func (p *planner) mayGoOn() bool {
+	if p.tooLarge != nil {
+		return false
+	}
+	if err := p.budget.Check(); err != nil {
+		p.tooLarge = tooLarge(err.Error())
+	}
+	return p.tooLarge == nil
+}
+
+func tooLarge(message string) error {
+	return &failureError{capsulev1beta2.FailedReason, message + ": spread the spec over several objects of this kind"}
 }
 
 // fail says that part of what is wanted for a target is not known.
@@ -144,11 +166,11 @@ func (p *planner) resources(ctx context.Context, origin string, resources *capsu
 	}
 	content := p.parse(origin, resources)
 	for _, t := range p.reach.targets {
+		if !p.mayGoOn() {
+			return
+		}
 		if t.namespace == nil || selector.Matches(labels.Set(t.namespace.Labels)) {
 			p.target(ctx, t, origin, resources, content)
-		}
-		if p.tooLarge != nil {
-			return
 		}
 	}
 }
@@ -163,14 +185,24 @@ type content struct {
 func (p *planner) parse(origin string, resources *capsulev1beta2.ReplicatedResources) content {
 	var c content
 	for i := range resources.RawItems {
+		if !p.mayGoOn() {
+			return c
+		}
 		object := map[string]any{}
-		if err := utiljson.Unmarshal(resources.RawItems[i].Raw, &object); err != nil {
+		err := utiljson.Unmarshal(resources.RawItems[i].Raw, &object)
+		if err == nil {
+			err = p.budget.Keep(object)
+		}
+		if err != nil {
 			p.fail(target{}, fmt.Sprintf("%s.rawItems[%d]", origin, i), err)
 			object = nil
 		}
 		c.raw = append(c.raw, object)
 	}
 	for i, g := range resources.Generators {
+		if !p.mayGoOn() {
+			return c
+		}
 		missing := render.MissingKey(g.MissingKey)
 		if missing == "" {
 			missing = render.Zero
@@ -193,6 +225,9 @@ func (p *planner) target(ctx context.Context, t target, origin string, resources
 		return
 	}
 	add := func(origin string, object map[string]any) {
+		if !p.mayGoOn() {
+			return
+		}
 		if err := p.add(t, origin, object, metadata); err != nil {
 			p.fail(t, origin, err)
 		}
@@ -201,9 +236,14 @@ func (p *planner) target(ctx context.Context, t target, origin string, resources
 		if raw == nil {
 			continue
 		}
+		if !p.mayGoOn() {
+			return
+		}
 		origin := fmt.Sprintf("%s.rawItems[%d]", origin, i)
 		object, size, err := render.Value(raw, names)
-		p.rendered += size
+		if err == nil {
+			err = p.budget.KeepBytes(size)
+		}
 		if err != nil {
 			p.fail(t, origin, err)
 			continue
@@ -211,6 +251,9 @@ func (p *planner) target(ctx context.Context, t target, origin string, resources
 		add(origin, object.(map[string]any)) //nolint:forcetypeassert // it was one before
 	}
 	for i := range resources.NamespacedItems {
+		if !p.mayGoOn() {
+			return
+		}
 		origin := fmt.Sprintf("%s.namespacedItems[%d]", origin, i)
 		copies, err := p.copies(ctx, t, &resources.NamespacedItems[i], names)
 		if err != nil {
@@ -221,7 +264,7 @@ func (p *planner) target(ctx context.Context, t target, origin string, resources
 			add(origin, object)
 		}
 	}
-	if len(c.generators) == 0 {
+	if len(c.generators) == 0 || !p.mayGoOn() {
 		return
 	}
 	data, err := p.data(ctx, t, resources.Context, names)
@@ -233,9 +276,11 @@ func (p *planner) target(ctx context.Context, t target, origin string, resources
 		if generator == nil {
 			continue
 		}
+		if !p.mayGoOn() {
+			return
+		}
 		origin := fmt.Sprintf("%s.generators[%d]", origin, i)
-		objects, size, err := generator.Objects(names, data)
-		p.rendered += size
+		objects, err := generator.Objects(names, data)
 		if err != nil {
 			p.fail(t, origin, err)
 			continue
@@ -275,6 +320,10 @@ func (p *planner) add(t target, origin string, object map[string]any, metadata c
 	if err != nil {
 		return err
 	}
+	// The rest is shared, or was counted.
+	if err := p.budget.Keep(wanted.metadata); err != nil {
+		return err
+	}
 	key := itemKey{namespace: t.namespaceName(), group: gvk.Group, kind: gvk.Kind, name: wanted.name}
 	if key.namespace == "" {
 		key.namespace = wanted.namespace
@@ -295,10 +344,7 @@ func (p *planner) add(t target, origin string, object map[string]any, metadata c
 	}
 	p.items[key] = &item{itemKey: key, version: gvk.Version, tenant: t.tenantName(), origin: origin, object: wanted.object}
 	if len(p.items) > maxItems {
-		p.tooLarge = &failureError{capsulev1beta2.FailedReason, fmt.Sprintf("these are more than %d objects: spread them over several objects of this kind", maxItems)}
-	}
-	if p.rendered > maxRendered {
-		p.tooLarge = &failureError{capsulev1beta2.FailedReason, fmt.Sprintf("templates make more than %d MiB: spread them over several objects of this kind", maxRendered>>20)}
+		p.tooLarge = tooLarge(fmt.Sprintf("these are more than %d objects", maxItems))
 	}
 	return nil
 }
@@ -310,35 +356,4 @@ func (p *planner) isNamespaced(gvk schema.GroupVersionKind) error {
 		return errors.New("objects of this kind are in no namespace, and are not made here")
 	}
 	return err
-}
-
-// clusterScopedError is about a kind that is looked up once.
-type clusterScopedError struct{}
-
-func (clusterScopedError) Error() string { return "in no namespace" }
-
-// scope returns where the objects of a kind are.
-func (p *planner) scope(gvk schema.GroupVersionKind) (meta.RESTScopeName, error) {
-	known, ok := p.kinds[gvk]
-	if !ok {
-		known = p.lookUp(gvk)
-		p.kinds[gvk] = known
-	}
-	if _, ok := errors.AsType[clusterScopedError](known); ok {
-		return meta.RESTScopeNameRoot, nil
-	}
-	return meta.RESTScopeNameNamespace, known
-}
-
-func (p *planner) lookUp(gvk schema.GroupVersionKind) error {
-	mapping, err := p.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
-	switch {
-	case meta.IsNoMatchError(err):
-		return fmt.Errorf("there is no kind %s in %s", gvk.Kind, gvk.GroupVersion())
-	case err != nil:
-		return fmt.Errorf("find kind %s: %w", gvk.Kind, err)
-	case mapping.Scope.Name() != meta.RESTScopeNameNamespace:
-		return clusterScopedError{}
-	}
-	return nil
 }

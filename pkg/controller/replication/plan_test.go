@@ -68,7 +68,7 @@ func TestPlan(t *testing.T) {
 		"nothing": {resources: []capsulev1beta2.ReplicatedResources{{}}},
 		"metadata that is not the writer's": {
 			resources: rawItems(text(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x","namespace":"kube-system","uid":"u","resourceVersion":"7",
-				"managedFields":[{}],"generateName":"g","creationTimestamp":null,"finalizers":["a/b"],"labels":{"projectcapsule.dev/created-by":"x"}},"status":{"a":1},"data":{"n":"1"}}`)),
+				"managedFields":[{}],"generateName":"g","creationTimestamp":null,"finalizers":["a/b"],"labels":{"projectcapsule.dev/created-by":"x","tenancy.capsule.io/replicated-by":"x"}},"status":{"a":1},"data":{"n":"1"}}`)),
 			want: []object{{
 				"apiVersion": "v1", "kind": "ConfigMap", "data": object{"n": "1"},
 				"metadata": object{"name": "x", "namespace": "oil-b", "labels": managed, "finalizers": []any{"a/b"}},
@@ -209,6 +209,20 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// TestTemplatesDoNotSeeSpecs holds that kubectl's record of a Tenant, and of a
+// namespace, is not for templates.
+func TestTemplatesDoNotSeeSpecs(t *testing.T) {
+	r := localSubject("oil-a", generating(
+		`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x"},"data":{"of":{{ list .tenant.metadata.annotations .namespace.metadata.annotations | toJson | toJson }}}}`))
+	configuration, oil := oil()[0], tenantNamed("oil")
+	oil.Annotations = map[string]string{lastApplied: "{}", "note": "n"}
+	namespace := namespaceOf("oil", "oil-a")
+	namespace.Annotations = oil.Annotations
+	c := newCluster(t, configuration, oil, namespace, r)
+	c.reconcile(t, r)
+	compare(t, "data", map[string]string{"of": `[{"note":"n"},{"note":"n"}]`}, c.data(t, "oil-a"))
+}
+
 func TestGlobalContextReadsAnything(t *testing.T) {
 	g := globalSubject(generating(
 		"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {k: {{ (index .one 0).data.k }}, names: {{ len .namespaces }}}",
@@ -271,7 +285,7 @@ func TestCopyOf(t *testing.T) {
 				MatchLabels:      map[string]string{"share": "yes"},
 				MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "other", Operator: metav1.LabelSelectorOpDoesNotExist}},
 			}}
-			copied := copyOf(test.source, selectedLabels(selector))
+			copied, _ := copyOf(test.source, selectedLabels(selector))
 			got, _, err := normalize(copied, capsulev1beta2.AdditionalMetadata{})
 			if err != nil {
 				t.Fatal(err)

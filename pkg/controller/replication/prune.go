@@ -81,6 +81,20 @@ func (r *reconciler) mayBeWanted(ctx context.Context, name string) bool {
 	return err == nil && namespace.DeletionTimestamp == nil || client.IgnoreNotFound(err) != nil
 }
 
+// stillThere returns the entries of what may be there: not of what was in namespaces
+// that are being deleted, or are no more. To know that takes no service account.
+func (r *reconciler) stillThere(ctx context.Context, s *subject) []capsulev1beta2.ProcessedItem {
+	wanted := map[string]bool{}
+	return slices.DeleteFunc(slices.Clone(s.status.ProcessedItems), func(entry capsulev1beta2.ProcessedItem) bool {
+		known, ok := wanted[entry.Namespace]
+		if !ok {
+			known = r.mayBeWanted(ctx, entry.Namespace)
+			wanted[entry.Namespace] = known
+		}
+		return !known
+	})
+}
+
 func (r *reconciler) giveUp(ctx context.Context, entry *capsulev1beta2.ProcessedItem, how func(context.Context, *capsulev1beta2.ProcessedItem) error) error {
 	if !r.mayBeWanted(ctx, entry.Namespace) {
 		return nil
@@ -141,7 +155,9 @@ func (w *writer) detach(ctx context.Context, entry *capsulev1beta2.ProcessedItem
 	detached := present.DeepCopy()
 	delete(detached.Labels, capsulev1beta2.ManagedByLabel)
 	if created {
-		delete(detached.Labels, capsulev1beta2.CreatedByLabel)
+		for label := range w.labels {
+			delete(detached.Labels, label)
+		}
 	}
 	detached.ManagedFields = slices.DeleteFunc(detached.ManagedFields, func(e metav1.ManagedFieldsEntry) bool { return isOwn(e, w.manager) })
 	if len(detached.ManagedFields) == 0 {

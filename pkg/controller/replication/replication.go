@@ -12,7 +12,6 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/clock"
@@ -35,23 +34,34 @@ const (
 	// conflictDelay is how long a subject is left alone that somebody else just
 	// changed.
 	conflictDelay = 100 * time.Millisecond
+	// restFactor is how many times as long as it took to look at a subject it is left
+	// alone then, whatever asks for it.
+	restFactor = 10
 )
 
 // reconciler is that of one kind of subjects.
 type reconciler struct {
 	client.Client
-	kind   kind
-	clock  clock.PassiveClock
-	mapper meta.RESTMapper
+	kind  kind
+	clock clock.PassiveClock
+	kinds *kinds
 	// as returns a client that acts as a service account.
 	as func(account) (client.Client, error)
 	// configuration is the name of the CapsuleConfiguration that counts.
 	configuration string
 	applied       *memory
+	turns         *turns
+	room          *room
 }
 
 // Reconcile makes the objects of one subject what they should be.
 func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	if of := r.whose(ctx, request); of != "" {
+		if !r.turns.take(of, request) {
+			return reconcile.Result{RequeueAfter: turnAfter}, nil
+		}
+		defer r.turns.end(of)
+	}
 	object := r.kind.newObject()
 	if err := r.Get(ctx, request.NamespacedName, object); err != nil {
 		if client.IgnoreNotFound(err) != nil {
@@ -63,6 +73,9 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	s := r.kind.subject(object)
 	s.stored = s.deepCopy()
 	r.applied.forget(request.NamespacedName, s.GetUID(), s.GetAnnotations()[capsulev1beta2.ReconcileAnnotation])
+	if rest := r.applied.rest(request.NamespacedName).Sub(r.clock.Now()); rest > 0 && s.GetDeletionTimestamp() == nil {
+		return reconcile.Result{RequeueAfter: rest}, nil
+	}
 	err := r.reconcile(ctx, s)
 	switch {
 	case apierrors.IsConflict(err) || apierrors.IsNotFound(err):
@@ -132,7 +145,18 @@ func (r *reconciler) replicate(ctx context.Context, s *subject) (failure, err er
 	if failure != nil || err != nil {
 		return failure, err
 	}
+	place, err := r.room.take(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("wait for memory: %w", err)
+	}
+	defer place.leave()
+	began := r.clock.Now()
+	defer func() {
+		now := r.clock.Now()
+		r.applied.setRest(client.ObjectKeyFromObject(s), now.Add(restFactor*now.Sub(began)))
+	}()
 	p := r.plan(ctx, s, as, reach)
+	place.shrink(p.bytes)
 	if p.tooLarge != nil {
 		return p.tooLarge, nil
 	}
@@ -151,8 +175,8 @@ func (r *reconciler) finalize(ctx context.Context, s *subject) error {
 	if !controllerutil.ContainsFinalizer(s, capsulev1beta2.Finalizer) {
 		return nil
 	}
-	if len(s.status.ProcessedItems) > 0 {
-		as, failure, err := r.identity(ctx, s)
+	if s.setEntries(r.stillThere(ctx, s)); len(s.status.ProcessedItems) > 0 {
+		as, failure, err := r.lastIdentity(ctx, s)
 		if err != nil {
 			return err
 		}
@@ -239,15 +263,17 @@ func (r *reconciler) dropLegacyFinalizer(ctx context.Context, s *subject) error 
 // Add registers the controllers of both kinds. The CapsuleConfiguration of that name
 // says as whom they act where a subject does not.
 func Add(mgr ctrl.Manager, configuration string) error {
-	clients, err := newClients(mgr)
-	if err != nil {
-		return fmt.Errorf("create clients: %w", err)
+	shared := mgr.GetHTTPClient()
+	if shared == nil || shared.Transport == nil {
+		return errors.New("the manager has no transport")
 	}
+	options := client.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()}
 	var errs []error
+	kinds, room := newKinds(mgr.GetRESTMapper(), clock.RealClock{}), newRoom()
 	for _, kind := range []kind{localKind(), globalKind()} {
 		r := &reconciler{
-			Client: mgr.GetClient(), kind: kind, clock: clock.RealClock{}, mapper: mgr.GetRESTMapper(),
-			as: clients.as, configuration: configuration, applied: newMemory(),
+			Client: mgr.GetClient(), kind: kind, clock: clock.RealClock{}, kinds: kinds,
+			as: newClients(mgr.GetConfig(), shared.Transport, options, kind.extra).as, configuration: configuration, applied: newMemory(), turns: newTurns(), room: room,
 		}
 		errs = append(errs, r.watch(mgr))
 	}

@@ -536,6 +536,39 @@ func TestLegacyFinalizer(t *testing.T) {
 	compare(t, "finalizers", []string{"others/one"}, r.Finalizers)
 }
 
+// TestReplicasAreLabelled holds that what is made for a GlobalTenantResource is what
+// the policy guards, and nothing else.
+func TestReplicasAreLabelled(t *testing.T) {
+	made := map[string]string{
+		capsulev1beta2.ManagedByLabel: "replications", capsulev1beta2.CreatedByLabel: "replications", replicatedByLabel: "GlobalTenantResource",
+	}
+	labelsOf := func(c *cluster, namespace string) map[string]string {
+		m := configMap(namespace, "x", nil)
+		c.refresh(t, m)
+		return m.Labels
+	}
+	g := globalSubject(rawItems(rawItem("x", "ours", "1"))...)
+	g.Spec.Settings = &capsulev1beta2.ReplicationSettings{Adopt: true}
+	g.Spec.PruningOnDelete = new(false)
+	c := newCluster(t, append(oil(), g, configMap("oil-a", "x", nil))...)
+	c.reconcile(t, g)
+	compare(t, "labels of what was made", made, labelsOf(c, "oil-b"))
+	compare(t, "labels of what was there", map[string]string{capsulev1beta2.ManagedByLabel: "replications"}, labelsOf(c, "oil-a"))
+	if err := c.Delete(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	c.reconcile(t, g)
+	compare(t, "labels of what is left", nil, labelsOf(c, "oil-b"))
+
+	r := localSubject("oil-a", rawItems(rawItem("y"))...)
+	c = newCluster(t, append(oil(), r)...)
+	c.reconcile(t, r)
+	y := configMap("oil-a", "y", nil)
+	c.refresh(t, y)
+	delete(made, replicatedByLabel)
+	compare(t, "labels of what is the tenant's", made, y.Labels)
+}
+
 func TestTooManyItems(t *testing.T) {
 	given := []client.Object{oil()[0], tenantNamed("oil")}
 	for i := range 5 {
@@ -546,7 +579,7 @@ func TestTooManyItems(t *testing.T) {
 	}}})
 	c := newCluster(t, append(given, g)...)
 	c.reconcile(t, g)
-	compare(t, "ready", "False Failed: these are more than 3000 objects: spread them over several objects of this kind", ready(g))
+	compare(t, "ready", "False Failed: these are more than 3000 objects: spread the spec over several objects of this kind", ready(g))
 	compare(t, "writes", nil, c.takeWrites())
 }
 

@@ -26,10 +26,8 @@ import (
 
 const (
 	// maxSources is how many objects a selector may select, sourcesAtOnce how many
-	// of them are asked for at once.
+	// of them are asked for at once, if they are small.
 	maxSources, sourcesAtOnce = 1000, 100
-	// maxRead is how many bytes of sources are read for a subject.
-	maxRead = 16 << 20
 )
 
 // Names under which templates find more than the objects of their context.
@@ -64,7 +62,13 @@ func (p *planner) copies(ctx context.Context, t target, selector *capsulev1beta2
 	for i := range sources {
 		// A source is not overwritten by itself, nor is what was made of it.
 		if source := &sources[i]; source.GetNamespace() != t.namespace.Name {
-			copies = append(copies, copyOf(source, dropped))
+			copied, isShared := copyOf(source, dropped)
+			if !isShared {
+				if err := p.budget.Keep(copied); err != nil {
+					return nil, err
+				}
+			}
+			copies = append(copies, copied)
 		}
 	}
 	return copies, nil
@@ -101,9 +105,13 @@ func (p *planner) data(ctx context.Context, t target, c *capsulev1beta2.Template
 	return data, nil
 }
 
+// metadataOf returns what templates see of the tenant and the namespace. kubectl's
+// record of an object is all of its spec, which is not for tenants.
 func metadataOf(object metav1.Object) map[string]any {
+	annotations := anyMap(object.GetAnnotations())
+	delete(annotations, lastApplied)
 	return map[string]any{"metadata": map[string]any{
-		"name": object.GetName(), "labels": anyMap(object.GetLabels()), "annotations": anyMap(object.GetAnnotations()),
+		"name": object.GetName(), "labels": anyMap(object.GetLabels()), "annotations": annotations,
 	}}
 }
 
@@ -182,15 +190,14 @@ func (p *planner) question(selector *capsulev1beta2.ObjectSelector, names render
 // readSources asks the API server as the service account. What the subject itself
 // has written is left out.
 func (p *planner) readSources(ctx context.Context, key sourceKey, selected labels.Selector) ([]unstructured.Unstructured, error) {
+	if err := p.budget.Check(); err != nil {
+		return nil, err
+	}
 	objects, err := p.ask(ctx, key, selected)
 	if err != nil {
 		return nil, p.as.explain(fmt.Errorf("read %s: %w", key.gvk.Kind, err))
 	}
-	sources := slices.DeleteFunc(objects, func(u unstructured.Unstructured) bool { return ownEntry(&u, p.manager) != nil })
-	for i := range sources {
-		sources[i].SetManagedFields(nil)
-	}
-	return sources, nil
+	return objects, nil
 }
 
 func (p *planner) ask(ctx context.Context, key sourceKey, selected labels.Selector) ([]unstructured.Unstructured, error) {
@@ -200,22 +207,27 @@ func (p *planner) ask(ctx context.Context, key sourceKey, selected labels.Select
 		if err := p.as.Get(ctx, client.ObjectKey{Namespace: key.namespace, Name: key.name}, &source); err != nil {
 			return nil, client.IgnoreNotFound(err)
 		}
-		return []unstructured.Unstructured{source}, p.count(source.Object)
+		return p.keep([]unstructured.Unstructured{source})
 	}
 	var objects []unstructured.Unstructured
-	for next := ""; ; {
+	for limit, next := int64(sourcesAtOnce), ""; ; {
 		list := &unstructured.UnstructuredList{}
 		list.SetGroupVersionKind(key.gvk.GroupVersion().WithKind(key.gvk.Kind + "List"))
-		if err := p.as.List(ctx, list, client.InNamespace(key.namespace), client.MatchingLabelsSelector{Selector: selected},
-			client.Limit(sourcesAtOnce), client.Continue(next)); err != nil {
+		err := p.as.List(ctx, list, client.InNamespace(key.namespace), client.MatchingLabelsSelector{Selector: selected},
+			client.Limit(limit), client.Continue(next))
+		if errors.Is(err, errLargeResponse) && limit > 1 {
+			// They are large: fewer at once.
+			limit /= 10
+			continue
+		}
+		if err != nil {
 			return nil, err
 		}
-		for i := range list.Items {
-			if err := p.count(list.Items[i].Object); err != nil {
-				return nil, err
-			}
+		kept, err := p.keep(list.Items)
+		if err != nil {
+			return nil, err
 		}
-		if objects = append(objects, list.Items...); len(objects) > maxSources {
+		if objects = append(objects, kept...); len(objects) > maxSources {
 			return nil, fmt.Errorf("more than %d are selected", maxSources)
 		}
 		if next = list.GetContinue(); next == "" {
@@ -224,30 +236,17 @@ func (p *planner) ask(ctx context.Context, key sourceKey, selected labels.Select
 	}
 }
 
-// count counts what was read.
-func (p *planner) count(object any) error {
-	if p.read += stringBytes(object); p.read > maxRead {
-		return fmt.Errorf("these are more than %d MiB", maxRead>>20)
-	}
-	return nil
-}
-
-// stringBytes returns how many bytes the strings in a JSON value have.
-func stringBytes(value any) int {
-	n := 0
-	switch value := value.(type) {
-	case string:
-		n = len(value)
-	case []any:
-		for _, element := range value {
-			n += stringBytes(element)
-		}
-	case map[string]any:
-		for key, element := range value {
-			n += len(key) + stringBytes(element)
+// keep returns those of the objects that were read which are sources, without what
+// nobody copies, if there is memory for them.
+func (p *planner) keep(objects []unstructured.Unstructured) ([]unstructured.Unstructured, error) {
+	sources := slices.DeleteFunc(objects, func(u unstructured.Unstructured) bool { return ownEntry(&u, p.manager) != nil })
+	for i := range sources {
+		sources[i].SetManagedFields(nil)
+		if err := p.budget.Keep(sources[i].Object); err != nil {
+			return nil, err
 		}
 	}
-	return n
+	return sources, nil
 }
 
 // selectedLabels returns the keys of labels that a selector asks for: copies do not
@@ -276,9 +275,10 @@ var bound = map[schema.GroupKind][][]string{
 }
 
 // copyOf returns an object as somebody else would write it: without what the API
-// server and controllers set, and without some of its labels.
-func copyOf(source *unstructured.Unstructured, dropped []string) map[string]any {
-	object := maps.Clone(source.Object)
+// server and controllers set, and without some of its labels. What is not metadata is
+// shared with the source, if the copy is the same there.
+func copyOf(source *unstructured.Unstructured, dropped []string) (object map[string]any, isShared bool) {
+	object = maps.Clone(source.Object)
 	metadata := map[string]any{"name": source.GetName()}
 	labels, annotations := source.GetLabels(), source.GetAnnotations()
 	for _, key := range dropped {
@@ -293,14 +293,16 @@ func copyOf(source *unstructured.Unstructured, dropped []string) map[string]any 
 		metadata["annotations"] = anyMap(annotations)
 	}
 	object["metadata"] = metadata
-	if paths := bound[source.GroupVersionKind().GroupKind()]; paths != nil {
-		object = (&unstructured.Unstructured{Object: object}).DeepCopy().Object
-		for _, path := range paths {
-			unstructured.RemoveNestedField(object, path...)
-		}
-		dropNodePorts(object)
+	paths := bound[source.GroupVersionKind().GroupKind()]
+	if paths == nil {
+		return object, true
 	}
-	return object
+	object = (&unstructured.Unstructured{Object: object}).DeepCopy().Object
+	for _, path := range paths {
+		unstructured.RemoveNestedField(object, path...)
+	}
+	dropNodePorts(object)
+	return object, false
 }
 
 // dropNodePorts takes off the ports that a Service got: no other can have them.

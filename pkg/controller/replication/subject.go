@@ -25,7 +25,10 @@ type kind struct {
 	// controller is the name of its controller.
 	controller string
 	// prefix begins the names of its field managers.
-	prefix    string
+	prefix string
+	// labels are on what is made for it, and extra is part of the user as whom.
+	labels    map[string]any
+	extra     map[string][]string
 	newObject func() client.Object
 	newList   func() client.ObjectList
 	subject   func(client.Object) *subject
@@ -49,6 +52,9 @@ type variant interface {
 	// account returns the service account to act as, given the defaults of the
 	// configuration. The error is a failureError.
 	account(defaults *capsulev1beta2.ImpersonationConfiguration) (account, error)
+	// mayAct reports whether a service account of a namespace may be acted as,
+	// whoever wrote its name into the status.
+	mayAct(namespace string) bool
 	// reach returns what the objects are made for. The error may be a failureError.
 	reach(ctx context.Context, reader client.Reader) (*reach, error)
 	// setTenants writes into the status which tenants are selected.
@@ -110,6 +116,7 @@ func localKind() kind {
 		gvk:        capsulev1beta2.SchemeGroupVersion.WithKind("TenantResource"),
 		controller: "tenantresources",
 		prefix:     "tr",
+		labels:     map[string]any{capsulev1beta2.CreatedByLabel: capsulev1beta2.ManagedByReplications},
 		newObject:  func() client.Object { return &capsulev1beta2.TenantResource{} },
 		newList:    func() client.ObjectList { return &capsulev1beta2.TenantResourceList{} },
 	}
@@ -126,6 +133,8 @@ func localKind() kind {
 func (l local) deepCopy() client.Object { return l.DeepCopy() }
 
 func (l local) setTenants([]string) {}
+
+func (l local) mayAct(namespace string) bool { return namespace == l.Namespace }
 
 func (l local) account(defaults *capsulev1beta2.ImpersonationConfiguration) (account, error) {
 	switch {
@@ -172,8 +181,12 @@ func globalKind() kind {
 		gvk:        capsulev1beta2.SchemeGroupVersion.WithKind("GlobalTenantResource"),
 		controller: "globaltenantresources",
 		prefix:     "gtr",
-		newObject:  func() client.Object { return &capsulev1beta2.GlobalTenantResource{} },
-		newList:    func() client.ObjectList { return &capsulev1beta2.GlobalTenantResourceList{} },
+		labels: map[string]any{
+			capsulev1beta2.CreatedByLabel: capsulev1beta2.ManagedByReplications, replicatedByLabel: "GlobalTenantResource",
+		},
+		extra:     map[string][]string{replicationExtra: {"GlobalTenantResource"}},
+		newObject: func() client.Object { return &capsulev1beta2.GlobalTenantResource{} },
+		newList:   func() client.ObjectList { return &capsulev1beta2.GlobalTenantResourceList{} },
 	}
 	k.subject = func(object client.Object) *subject {
 		o := object.(*capsulev1beta2.GlobalTenantResource) //nolint:forcetypeassert // newObject made it
@@ -188,6 +201,8 @@ func globalKind() kind {
 func (g global) deepCopy() client.Object { return g.DeepCopy() }
 
 func (g global) setTenants(names []string) { g.Status.SelectedTenants = names }
+
+func (g global) mayAct(string) bool { return true }
 
 func (g global) account(defaults *capsulev1beta2.ImpersonationConfiguration) (account, error) {
 	switch {

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	ctrlsource "sigs.k8s.io/controller-runtime/pkg/source"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/objects"
@@ -41,6 +42,10 @@ func (r *reconciler) watch(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named(r.kind.controller).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
+		WatchesRawSource(ctrlsource.Func(func(_ context.Context, q queue) error {
+			r.turns.ask = func(request reconcile.Request) { q.Add(request) }
+			return nil
+		})).
 		Watches(r.kind.newObject(), &handler.EnqueueRequestForObject{},
 			builder.WithPredicates(predicate.Funcs{UpdateFunc: asksForOther})).
 		Watches(r.kind.newObject(), handler.Funcs{UpdateFunc: r.dependants}).

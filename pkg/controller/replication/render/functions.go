@@ -21,9 +21,6 @@ const (
 	// maxCount is how many times something may be repeated, and how long a list of
 	// numbers may be.
 	maxCount = 4096
-	// maxPattern and maxSearched bound what a regular expression is and what it is
-	// looked for in: the time is their product.
-	maxPattern, maxSearched = 128, 16 << 10
 	// maxInserted is how long a string may be that is put into another one many times.
 	maxInserted = 1024
 )
@@ -136,11 +133,11 @@ var guards = map[string]func(args []any) error{
 		return nil
 	},
 	"regexMatch": searchable, "mustRegexMatch": searchable,
-	"regexFindAll": searchable, "mustRegexFindAll": searchable,
+	"regexFindAll": searchableAll, "mustRegexFindAll": searchableAll,
 	"regexFind": searchable, "mustRegexFind": searchable,
-	"regexReplaceAll": searchable, "mustRegexReplaceAll": searchable,
-	"regexReplaceAllLiteral": searchable, "mustRegexReplaceAllLiteral": searchable,
-	"regexSplit": searchable, "mustRegexSplit": searchable,
+	"regexReplaceAll": searchableAll, "mustRegexReplaceAll": searchableAll,
+	"regexReplaceAllLiteral": searchableAll, "mustRegexReplaceAllLiteral": searchableAll,
+	"regexSplit": searchableAll, "mustRegexSplit": searchableAll,
 }
 
 // atMost returns an error if a result is larger than a value may be.
@@ -157,21 +154,6 @@ func countable(args []any) error {
 		if n := integer(arg); n < -maxCount || n > maxCount {
 			return fmt.Errorf("%d is more than %d", n, maxCount)
 		}
-	}
-	return nil
-}
-
-// searchable returns an error if a regular expression, what it is looked for in, or
-// what replaces it is too long.
-func searchable(args []any) error {
-	if len(text(args[0])) > maxPattern {
-		return fmt.Errorf("a regular expression is longer than %d bytes", maxPattern)
-	}
-	if len(text(args[1])) > maxSearched {
-		return fmt.Errorf("what a regular expression is looked for in is longer than %d KiB", maxSearched>>10)
-	}
-	if len(args) > 2 && len(text(args[2])) > maxInserted {
-		return fmt.Errorf("what replaces a regular expression is longer than %d bytes", maxInserted)
 	}
 	return nil
 }
@@ -209,7 +191,5 @@ func toYAML(value any) (string, error) {
 }
 
 func fromYAML(data string) (any, error) {
-	var value any
-	err := yaml.Unmarshal([]byte(data), &value)
-	return value, err
+	return parseYAML([]byte(data))
 }

@@ -4,20 +4,14 @@
 package render
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"text/template"
 	"text/template/parse"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
-	utiljson "k8s.io/apimachinery/pkg/util/json"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
-	"k8s.io/utils/clock"
-	"sigs.k8s.io/yaml"
 )
 
 const (
@@ -26,12 +20,13 @@ const (
 	// maxOutput is how much a template may print: no object of an API server is
 	// larger.
 	maxOutput = 1 << 20
-	// maxObjects is how many objects a template may make.
-	maxObjects = 1000
 	// maxSteps is how many turns of loops and calls there may be.
 	maxSteps = 50_000
 	// maxTime is how long a template may run.
 	maxTime = time.Second
+	// generatorSize is what a parsed template needs besides its text, most of it for
+	// the functions, and nodeSize what it needs for each byte of its text.
+	generatorSize, nodeSize = 64 << 10, 64
 )
 
 // Names of functions that are put into every template.
@@ -51,17 +46,6 @@ const (
 	Error   MissingKey = "error"
 )
 
-// Budget is the time for templates that are run one after the other.
-type Budget struct {
-	clock    clock.PassiveClock
-	deadline time.Time
-}
-
-// NewBudget returns a Budget that begins now.
-func NewBudget(c clock.PassiveClock, limit time.Duration) *Budget {
-	return &Budget{clock: c, deadline: c.Now().Add(limit)}
-}
-
 // Generator is a template that makes objects. It must not be used concurrently.
 type Generator struct {
 	template *template.Template
@@ -77,14 +61,21 @@ type run struct {
 	deadline time.Time
 }
 
-// NewGenerator parses a template. Its executions take their time from the budget.
+// NewGenerator parses a template. What it needs, and what its executions take, is
+// taken from the budget.
 func NewGenerator(text string, missing MissingKey, budget *Budget) (*Generator, error) {
 	if len(text) > maxTemplate {
 		return nil, fmt.Errorf("the template is longer than %d KiB", maxTemplate>>10)
 	}
+	if err := budget.KeepBytes(generatorSize + nodeSize*len(text)); err != nil {
+		return nil, err
+	}
 	r := &run{budget: budget, missing: missing}
 	parsed, err := template.New("template").Option("missingkey=" + string(missing)).Funcs(r.functions()).Parse(text)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkNesting(parsed); err != nil {
 		return nil, err
 	}
 	for _, t := range parsed.Templates() {
@@ -95,55 +86,32 @@ func NewGenerator(text string, missing MissingKey, budget *Budget) (*Generator, 
 	return &Generator{template: parsed, run: r}, nil
 }
 
-// Objects executes the template and returns the objects that it printed as YAML, and
-// how many bytes that was. The data is copied first. It must be JSON: nil, booleans,
-// int64, float64, strings, []any and map[string]any.
-func (g *Generator) Objects(names Names, data map[string]any) (objects []map[string]any, size int, err error) {
-	now := g.run.budget.clock.Now()
-	g.run.names, g.run.steps, g.run.deadline = names, 0, now.Add(maxTime)
-	if g.run.budget.deadline.Before(g.run.deadline) {
-		g.run.deadline = g.run.budget.deadline
+// Objects executes the template and returns the objects that it printed as YAML. The
+// data is copied first. It must be JSON: nil, booleans, int64, float64, strings, []any
+// and map[string]any.
+func (g *Generator) Objects(names Names, data map[string]any) ([]map[string]any, error) {
+	budget := g.run.budget
+	if err := budget.Check(); err != nil {
+		return nil, err
+	}
+	g.run.names, g.run.steps, g.run.deadline = names, 0, budget.clock.Now().Add(maxTime)
+	if budget.deadline.Before(g.run.deadline) {
+		g.run.deadline = budget.deadline
 	}
 	var output limitedBuffer
 	if err := g.template.Execute(&output, runtime.DeepCopyJSON(data)); err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	objects, err = Documents(output.Bytes())
-	return objects, output.Len(), err
-}
-
-// Documents returns the objects of a stream of YAML documents. Empty ones are left
-// out.
-func Documents(stream []byte) ([]map[string]any, error) {
-	var objects []map[string]any
-	reader := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(stream)))
-	for n := 1; ; n++ {
-		document, err := reader.Read()
-		if errors.Is(err, io.EOF) {
-			return objects, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read document %d: %w", n, err)
-		}
-		content, err := yaml.YAMLToJSON(document)
-		if err != nil {
-			return nil, fmt.Errorf("parse document %d: %w", n, err)
-		}
-		var value any
-		if err := utiljson.Unmarshal(content, &value); err != nil {
-			return nil, fmt.Errorf("parse document %d: %w", n, err)
-		}
-		if value == nil {
-			continue
-		}
-		object, ok := value.(map[string]any)
-		if !ok {
-			return nil, fmt.Errorf("document %d is no object", n)
-		}
-		if objects = append(objects, object); len(objects) > maxObjects {
-			return nil, fmt.Errorf("these are more than %d objects", maxObjects)
+	objects, err := documents(output.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	for _, object := range objects {
+		if err := budget.Keep(object); err != nil {
+			return nil, err
 		}
 	}
+	return objects, nil
 }
 
 // step counts a turn of a loop or a call.

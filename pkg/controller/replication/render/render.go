@@ -12,8 +12,11 @@
 // Invariants:
 //   - Each turn of a loop and each call, of a template or a function, is counted and
 //     looks at the time. Nothing else in a template can take long.
+//   - No template calls itself, and neither blocks, calls nor values are deep in each
+//     other: what overflows the stack ends the process.
 //   - No function gets, returns or prints a value that is larger than maxValue when it
 //     is written out; what multiplies its arguments is asked beforehand.
+//   - YAML has no aliases: what is parsed is as large as its text says.
 //   - The data that a template is given is its own copy.
 package render
 
@@ -55,7 +58,7 @@ func String(value string, names Names) (string, error) {
 
 // Value replaces the placeholders in the strings of a JSON value, but for the keys of
 // its objects. The value itself is not changed: what has no placeholders is shared
-// with the result. size is how many bytes the strings have that are not shared.
+// with the result. size is how many bytes what is not shared needs.
 func Value(value any, names Names) (result any, size int, err error) {
 	switch value := value.(type) {
 	case string:
@@ -75,7 +78,7 @@ func Value(value any, names Names) (result any, size int, err error) {
 				continue
 			}
 			if expanded == nil {
-				expanded = maps.Clone(value)
+				expanded, size = maps.Clone(value), elementSize*len(value)
 			}
 			expanded[key], size = now, size+n
 		}
@@ -94,7 +97,7 @@ func Value(value any, names Names) (result any, size int, err error) {
 				continue
 			}
 			if expanded == nil {
-				expanded = append(expanded, value...)
+				expanded, size = append(expanded, value...), elementSize*len(value)
 			}
 			expanded[i], size = now, size+n
 		}
