@@ -6,7 +6,6 @@ package namespaces
 import (
 	"context"
 	"maps"
-	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -80,7 +79,7 @@ func ResourceQuotas(t *capsulev1beta2.Tenant) []*corev1.ResourceQuota {
 	list := make([]*corev1.ResourceQuota, len(items))
 	for i := range items {
 		list[i] = &corev1.ResourceQuota{
-			ObjectMeta: managed(t, itemName(t, i), capsulev1beta2.ResourceQuotaLabel, strconv.Itoa(i)),
+			ObjectMeta: managedItem(t, capsulev1beta2.ResourceQuotaLabel, i),
 			Spec:       *items[i].DeepCopy(),
 		}
 		roundUp(list[i].Spec.Hard)
