@@ -67,18 +67,19 @@ func TestControllerKilled(t *testing.T) {
 
 	r.requireQuiet(t, "from scratch")
 	require.NoError(t, r.verify(t.Context()))
-	judge := newReplay(k.lives, calms)
+	judge := newReplay(k.lives, calms, c.byHand)
 	events := r.history()
 	judging := time.Now()
 	violations := judge.run(events)
-	t.Logf("judged %d events, %d of RBAC: %d gains, %d of them from versions that never met, and %d losses in calm times, in %s",
-		len(events), r.writes(), judge.gains, judge.mixed, judge.losses, time.Since(judging).Round(time.Millisecond))
+	t.Logf("judged %d events, %d of RBAC: %d gains, %d of them from versions that never met, %d losses in calm times and %d writes after others, in %s",
+		len(events), r.writes(), judge.gains, judge.mixed, judge.losses, judge.ordered, time.Since(judging).Round(time.Millisecond))
 	assert.Empty(t, violations, "seed %d, edits in %s:\n%s", start, c.log.Name(), strings.Join(violations, "\n"))
 	// Caches of different kinds do not wait for one another, but they hardly lag.
 	assert.LessOrEqual(t, judge.mixed, judge.gains/100)
 	// What nobody notices would let the test pass.
 	assert.Greater(t, judge.gains, 20**kills)
 	assert.Greater(t, judge.losses, 50)
+	assert.Greater(t, judge.ordered, *kills)
 	requireNoFaults(t, s)
 	requireNothingForbidden(t, s)
 }

@@ -33,6 +33,8 @@ type churn struct {
 	log    *os.File
 	// next is the number of the next edit; the goroutine that edits has it.
 	next uint64
+	// byHand is what was edited that is the controller's.
+	byHand byHand
 
 	made atomic.Int64
 	// cancel ends the edits that are under way, done is closed then, after what went
@@ -46,7 +48,7 @@ func newChurn(t *testing.T, c client.Client, seed uint64) *churn {
 	log, err := os.Create(filepath.Join(dir, "edits.log"))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, log.Close()) })
-	return &churn{client: c, seed: seed, log: log, cancel: func() {}}
+	return &churn{client: c, seed: seed, log: log, byHand: newByHand(), cancel: func() {}}
 }
 
 func (c *churn) note(format string, args ...any) {
@@ -114,22 +116,32 @@ type edit struct {
 func (e edit) make(ctx context.Context) error {
 	tenant, object := pick(e.random, tenantNames...), pick(e.random, objectNames...)
 	switch n := e.IntN(100); {
-	case n < 26:
+	case n < 25:
 		return e.changeTenant(ctx, tenant)
-	case n < 27:
+	case n < 26:
 		return e.delete(ctx, newTenant(tenant))
-	case n < 30:
+	case n < 29:
 		return e.replaceTenant(ctx, tenant)
-	case n < 54:
+	case n < 48:
 		return e.changeObject(ctx, pick(e.random, nodes, nodes, storageClasses, ingressClasses, priorityClasses, runtimeClasses), object)
-	case n < 64:
+	case n < 56:
 		return e.changeVolume(ctx, object)
-	case n < 80:
+	case n < 70:
 		return e.changeNamespace(ctx, pick(e.random, namespaceNames...), tenant)
-	case n < 94:
+	case n < 79:
 		return e.changeSetting(ctx, pick(e.random, namespaceNames...), pick(e.random, settingNames...))
-	default:
+	case n < 82:
 		return e.changeGlobal(ctx, pick(e.random, settingNames...))
+	case n < 85:
+		return e.changeTenantOwner(ctx, pick(e.random, ownerNames...))
+	case n < 86:
+		return e.changeConfiguration(ctx)
+	case n < 88:
+		return e.changeAccount(ctx, pick(e.random, namespaceNames...))
+	case n < 97:
+		return e.meddle(ctx)
+	default:
+		return e.addForeign(ctx, pick(e.random, namespaceNames...), tenant)
 	}
 }
 

@@ -122,9 +122,8 @@ func (e edit) changeSetting(ctx context.Context, namespace, name string) error {
 	if e.oneIn(4) {
 		return e.delete(ctx, setting)
 	}
-	// Nothing is made in a namespace that is not there, or going away.
-	if err := e.client.Get(ctx, client.ObjectKey{Name: namespace}, &corev1.Namespace{}); err != nil {
-		return client.IgnoreNotFound(err)
+	if is, err := e.has(ctx, namespace); !is {
+		return err
 	}
 	return e.change(ctx, setting, func() { setting.Spec = e.proxySetting() })
 }
