@@ -23,7 +23,7 @@ import (
 // additions of others: a limit more, or another direction of traffic.
 func exactly[T client.Object](k typed[T], set func(object, want T)) *kind {
 	k.create = func(ctx context.Context, a objects.Applier, want T) error {
-		return objects.MakeExactly(ctx, a, want, k.says, set)
+		return objects.MakeExactly(ctx, a, want, objects.Exactly[T]{Says: k.says, CanSay: k.canSay, Set: set})
 	}
 	k.change = func(ctx context.Context, a objects.Applier, is, want T) error {
 		return objects.ChangeExactly(ctx, a, is, want, set)

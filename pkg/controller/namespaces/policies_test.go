@@ -176,6 +176,45 @@ func TestDriftOfPolicies(t *testing.T) {
 	}
 }
 
+// TestUnmarked has somebody take the label off by which an object is found, while it is
+// one that cannot be changed into what is wanted now.
+func TestUnmarked(t *testing.T) {
+	const name = "capsule-oil-0"
+	for which, edit := range map[string]func(context.Context, *testing.T, *cluster){
+		"of other scopes": func(ctx context.Context, t *testing.T, c *cluster) {
+			t.Helper()
+			edit(ctx, t, c, name, &corev1.ResourceQuota{}, func(q *corev1.ResourceQuota) {
+				q.Labels, q.Spec.Scopes = nil, []corev1.ResourceQuotaScope{corev1.ResourceQuotaScopeBestEffort}
+			})
+		},
+		"of an earlier life": func(ctx context.Context, t *testing.T, c *cluster) {
+			t.Helper()
+			edit(ctx, t, c, name, &networkingv1.NetworkPolicy{}, func(p *networkingv1.NetworkPolicy) {
+				p.Labels, p.OwnerReferences[0].UID = nil, "oil-0"
+			})
+		},
+	} {
+		t.Run(which, func(t *testing.T) {
+			c := newCluster(t, imposing(capsulev1beta2.ResourceQuotaScopeNamespace), namespaceOf(ns, "oil", "oil-1"))
+			if err := c.reconcile(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			want := c.imposed(t.Context(), t)
+			edit(t.Context(), t, c)
+			c.writes = nil
+			if err := c.reconcile(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]string{"create " + name, "delete " + name, "create " + name}, c.writes); diff != "" {
+				t.Errorf("writes (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(want, c.imposed(t.Context(), t)); diff != "" {
+				t.Errorf("what is imposed (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestSharedQuota(t *testing.T) {
 	ctx := t.Context()
 	sibling := &corev1.ResourceQuota{

@@ -46,7 +46,7 @@ func resourceQuotas() *kind {
 		if err != nil {
 			return err
 		}
-		return objects.MakeExactly(ctx, a, quota, k.says, setQuota)
+		return objects.MakeExactly(ctx, a, quota, objects.Exactly[*corev1.ResourceQuota]{Says: k.says, CanSay: k.canSay, Set: setQuota})
 	}
 	return quotaKind
 }
