@@ -11,7 +11,9 @@
 //   - What is as it should be is not written. What is new is written before what is
 //     left over goes, so that a change leaves no gap; what is left over goes even if
 //     something new could not be written, but for what says the same by another
-//     name. What limits a namespace is there before its owners can use it.
+//     name. What limits a namespace is there before its owners can use it, even where
+//     it could not be written at first; what the API server refuses for good keeps
+//     nobody out.
 //   - In a namespace that is being deleted nothing is touched: owners need their
 //     roles to clear what blocks it.
 //   - Objects of others are left alone, whatever their names.
@@ -109,7 +111,7 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	r.reports.ForgetNamespace(namespace.Name, ref)
 	var leftovers []change
 	var refusals, failures []error
-	stale := false
+	stale, unlimited := false, false
 	// First of all: it says what pods may be, where pod security is enforced.
 	if err := r.mark(ctx, t, namespace); apierrors.IsConflict(err) {
 		stale = true
@@ -126,17 +128,29 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 			needed, old := k.changes(present, wanted[k])
 			missing, leftovers = append(missing, needed...), append(leftovers, old...)
 		}
+		if unlimited {
+			// Nobody is let in before what failed is there. Whoever is in by another
+			// name stays.
+			for _, c := range missing {
+				leftovers = slices.DeleteFunc(leftovers, c.standsIn)
+			}
+			continue
+		}
 		errs := r.write(ctx, namespace.Name, missing)
 		for i, err := range errs {
 			_, refused := errors.AsType[*refusal](err)
 			switch {
+			case objects.IsNamespaceGone(err):
+				// Its own event says so, too. Another one may have its name by now.
+				return reconcile.Result{}, nil
 			case refused:
 				refusals = append(refusals, err)
 				leftovers = slices.DeleteFunc(leftovers, missing[i].standsIn)
 			case apierrors.IsConflict(err):
 				stale = true
-			default:
+			case err != nil:
 				failures = append(failures, err)
+				unlimited = true
 			}
 		}
 	}
@@ -192,13 +206,12 @@ func (r *reconciler) wantedBy(ctx context.Context, t *capsulev1beta2.Tenant) (wa
 }
 
 // write writes what is missing or not as it should be. One object that fails does
-// not keep the others from being written. It returns the error of each.
+// not keep the others of its phase from being written. It returns the error of each.
 func (r *reconciler) write(ctx context.Context, namespace string, changes []change) []error {
 	return objects.InParallel(changes, func(c change) error {
 		err := r.writeOne(ctx, namespace, c)
 		if objects.IsNamespaceGone(err) {
-			// The namespace's own event says so, too.
-			return nil
+			return err
 		}
 		return c.kind.explained(err, c.want)
 	})

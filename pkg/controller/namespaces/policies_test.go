@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -311,6 +312,47 @@ func TestConflict(t *testing.T) {
 	}
 	if reports := c.reports.Of(tenant.Ref{Name: "oil", UID: "oil-1"}); len(reports) > 0 {
 		t.Errorf("want no reports, got %+v", reports)
+	}
+}
+
+// TestNotLimited has a limit fail: nobody may use the namespace without it, but whoever
+// was to lose something there does.
+func TestNotLimited(t *testing.T) {
+	terminating := &apierrors.StatusError{ErrStatus: metav1.Status{
+		Reason: metav1.StatusReasonForbidden, Details: &metav1.StatusDetails{Causes: []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}},
+	}}
+	const policy = "create capsule-oil-0"
+	leftover := binding("edit", alice).Name
+	admin := "create " + binding("admin", alice).Name
+	for name, test := range map[string]struct {
+		given error
+		want  []string
+	}{
+		"it fails": {given: errors.New("boom"), want: []string{policy, policy, policy, "delete " + leftover}},
+		// Another namespace may have its name by now.
+		"the namespace is going away": {given: terminating, want: []string{policy, policy, policy}},
+		// That is for somebody to see to, and the owners are let in meanwhile.
+		"it is refused": {given: apierrors.NewInvalid(networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy").GroupKind(), "capsule-oil-0", nil), want: []string{policy, policy, policy, admin, "delete " + leftover}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t1 := imposing(capsulev1beta2.ResourceQuotaScopeNamespace)
+			t1.Spec.Owners = []capsulev1beta2.OwnerSpec{owner(capsulev1beta2.UserOwner, "alice", "admin")}
+			c := newCluster(t, t1, namespaceOf(ns, "oil", "oil-1"), in(ns, binding("edit", alice)))
+			c.refuse = func(verb, name string) error {
+				if verb == "create" && name == "capsule-oil-0" {
+					return test.given
+				}
+				return nil
+			}
+			_, _ = c.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKey{Name: ns}})
+			if diff := cmp.Diff(test.want, c.writes); diff != "" {
+				t.Errorf("writes (-want +got):\n%s", diff)
+			}
+			c.refuse, c.writes = nil, nil
+			if err := c.reconcile(t.Context()); err != nil || !slices.Contains(c.writes, admin) && name != "it is refused" {
+				t.Errorf("the second time: %v, %q", err, c.writes)
+			}
+		})
 	}
 }
 
