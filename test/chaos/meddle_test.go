@@ -118,7 +118,7 @@ func (e edit) misstate(object client.Object) {
 	case *networkingv1.NetworkPolicy:
 		object.Spec.Ingress = append(object.Spec.Ingress, networkingv1.NetworkPolicyIngressRule{})
 	case *corev1.LimitRange:
-		object.Spec.Limits = append(object.Spec.Limits, corev1.LimitRangeItem{Type: corev1.LimitTypePod, Max: amounts{"memory": "1Gi"}.list()})
+		object.Spec.Limits = []corev1.LimitRangeItem{{Type: corev1.LimitTypePod, Max: amounts{"memory": "1Gi"}.list()}}
 	case *corev1.ResourceQuota:
 		name := pick(e.random, append(slices.Sorted(maps.Keys(object.Spec.Hard)), "pods")...)
 		object.Spec.Hard[name] = resource.MustParse("99")
