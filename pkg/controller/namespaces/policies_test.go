@@ -274,22 +274,33 @@ func TestSharedQuota(t *testing.T) {
 	}
 }
 
-func TestForeignPolicy(t *testing.T) {
-	foreign := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "capsule-oil-0"}}
-	c := newCluster(t, imposing(capsulev1beta2.ResourceQuotaScopeNamespace), namespaceOf(ns, "oil", "oil-1"), foreign)
-	if err := c.reconcile(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	is := &networkingv1.NetworkPolicy{}
-	if err := c.Get(t.Context(), client.ObjectKeyFromObject(foreign), is); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(foreign, is, cmpopts.IgnoreFields(metav1.ObjectMeta{}, "ResourceVersion")); diff != "" {
-		t.Errorf("the foreign policy (-want +got):\n%s", diff)
-	}
-	want := []report.Report{{Source: Name, Namespace: ns, Message: "NetworkPolicy oil-prod/capsule-oil-0 exists and is not the controller's: delete it"}}
-	if diff := cmp.Diff(want, c.reports.Of(tenant.Ref{Name: "oil", UID: "oil-1"})); diff != "" {
-		t.Errorf("reports (-want +got):\n%s", diff)
+func TestForeign(t *testing.T) {
+	metadata := metav1.ObjectMeta{Namespace: ns, Name: "capsule-oil-0"}
+	for kind, foreign := range map[string]client.Object{
+		"NetworkPolicy": &networkingv1.NetworkPolicy{ObjectMeta: metadata},
+		"LimitRange":    &corev1.LimitRange{ObjectMeta: metadata},
+		// It limits the same, but not to what there is to share.
+		"ResourceQuota": &corev1.ResourceQuota{ObjectMeta: metadata, Spec: corev1.ResourceQuotaSpec{
+			Hard: quantities(map[corev1.ResourceName]string{"pods": "1000", "cpu": "2"}),
+		}},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			c := newCluster(t, imposing(capsulev1beta2.ResourceQuotaScopeTenant), namespaceOf(ns, "oil", "oil-1"), foreign)
+			if err := c.reconcile(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			is := foreign.DeepCopyObject().(client.Object)
+			if err := c.Get(t.Context(), client.ObjectKeyFromObject(foreign), is); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(foreign, is, cmpopts.IgnoreFields(metav1.ObjectMeta{}, "ResourceVersion")); diff != "" {
+				t.Errorf("what is foreign (-want +got):\n%s", diff)
+			}
+			want := []report.Report{{Source: Name, Namespace: ns, Message: kind + " oil-prod/capsule-oil-0 exists and is not the controller's: delete it"}}
+			if diff := cmp.Diff(want, c.reports.Of(tenant.Ref{Name: "oil", UID: "oil-1"})); diff != "" {
+				t.Errorf("reports (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 

@@ -46,7 +46,9 @@ func resourceQuotas() *kind {
 		if err != nil {
 			return err
 		}
-		return objects.MakeExactly(ctx, a, quota, objects.Exactly[*corev1.ResourceQuota]{Says: k.says, CanSay: k.canSay, Set: setQuota})
+		// What is somebody else's says the same if it limits to as much.
+		says := func(is, want *corev1.ResourceQuota) bool { return equality.Semantic.DeepEqual(is.Spec, want.Spec) }
+		return objects.MakeExactly(ctx, a, quota, objects.Exactly[*corev1.ResourceQuota]{Says: says, CanSay: k.canSay, Set: setQuota})
 	}
 	return quotaKind
 }
