@@ -96,6 +96,9 @@ func (e edit) changeNamespace(ctx context.Context, name, tenant string) error {
 	if e.oneIn(6) {
 		return e.delete(ctx, namespace)
 	}
+	if e.oneIn(8) {
+		return e.releaseNamespace(ctx, name)
+	}
 	t := newTenant(tenant)
 	if err := e.client.Get(ctx, client.ObjectKeyFromObject(t), t); err != nil {
 		return client.IgnoreNotFound(err)
@@ -115,6 +118,18 @@ func (e edit) changeNamespace(ctx context.Context, name, tenant string) error {
 	}
 	take()
 	return e.create(ctx, namespace)
+}
+
+// releaseNamespace makes a namespace nobody's.
+func (e edit) releaseNamespace(ctx context.Context, name string) error {
+	if is, err := e.has(ctx, name); !is {
+		return err
+	}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	return e.change(ctx, namespace, func() {
+		delete(namespace.Labels, capsulev1beta2.TenantLabel)
+		namespace.OwnerReferences = nil
+	})
 }
 
 func (e edit) changeSetting(ctx context.Context, namespace, name string) error {

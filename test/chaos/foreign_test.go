@@ -12,6 +12,8 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 )
 
 // This file makes objects of others in the namespaces of Tenants, and holds that nobody
@@ -27,23 +29,25 @@ func isForeign(object client.Object) bool {
 
 // addForeign makes an object of somebody else's, that may look like one of the
 // controller's, or have the name of one.
-func (e edit) addForeign(ctx context.Context, namespace, tenant string) error {
-	if is, err := e.has(ctx, namespace); !is {
+func (e edit) addForeign(ctx context.Context) error {
+	var list corev1.NamespaceList
+	if err := e.client.List(ctx, &list, client.HasLabels{capsulev1beta2.TenantLabel}); err != nil || len(list.Items) == 0 {
 		return err
 	}
-	k := pick(e.random, inNamespaces...)
-	metadata := metav1.ObjectMeta{Namespace: namespace, Annotations: map[string]string{foreignAnnotation: ""}}
-	switch e.IntN(7) {
-	case 0, 1:
+	namespace := pick(e.random, list.Items...)
+	tenant, k := namespace.Labels[capsulev1beta2.TenantLabel], pick(e.random, inNamespaces...)
+	metadata := metav1.ObjectMeta{Namespace: namespace.Name, Annotations: map[string]string{foreignAnnotation: ""}}
+	switch e.IntN(4) {
+	case 0:
 		metadata.Name = "mine"
-	case 2, 3:
+	case 1:
 		metadata.Name = "mine-marked"
 		metadata.Labels = map[string]string{managerMark: "controller", tenantMark: tenant, indexMarks[k]: "0"}
-	case 4, 5:
+	case 2:
 		metadata.Name = "capsule-mine"
 		metadata.Labels = map[string]string{indexMarks[k]: "0"}
-	default:
-		// The name of what Tenants seldom have, and do not miss.
+	case 3:
+		// Most Tenants have one, and few two.
 		metadata.Name = "capsule-" + tenant + "-1"
 	}
 	return e.create(ctx, map[*kind]client.Object{
