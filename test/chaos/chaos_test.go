@@ -17,7 +17,9 @@ const (
 	// rounds is how often everything has to be right in between.
 	rounds = 5
 	// calmFor is how long nobody kills the controller after that, while edits go on.
-	calmFor = 2 * time.Second
+	calmFor = 1500 * time.Millisecond
+	// nudges is how many edits are made then, one at a time.
+	nudges = 4
 )
 
 // TestControllerKilled kills the controller at random moments while Tenants, and what
@@ -56,8 +58,12 @@ func TestControllerKilled(t *testing.T) {
 		c.start(t)
 		timeout(t, calmFor)
 		c.stop(t)
-		calms = append(calms, calm{quietSince, time.Now()})
 		r.settle(t, "without kills")
+		for range nudges {
+			require.NoError(t, c.editOnce(t.Context(), edit.nudge))
+			r.settle(t, "after one edit")
+		}
+		calms = append(calms, calm{quietSince, time.Now()})
 	}
 	r.awaitCleared(t)
 	r.settle(t, "in the end")
@@ -67,18 +73,19 @@ func TestControllerKilled(t *testing.T) {
 
 	r.requireQuiet(t, "from scratch")
 	require.NoError(t, r.verify(t.Context()))
-	judge := newReplay(k.lives, calms)
+	judge := newReplay(k.lives, calms, c.byHand)
 	events := r.history()
 	judging := time.Now()
 	violations := judge.run(events)
-	t.Logf("judged %d events, %d of RBAC: %d gains, %d of them from versions that never met, and %d losses in calm times, in %s",
-		len(events), r.writes(), judge.gains, judge.mixed, judge.losses, time.Since(judging).Round(time.Millisecond))
+	t.Logf("judged %d events, %d of RBAC: %d gains, %d of them from versions that never met, %d losses in calm times and %d writes after others, in %s",
+		len(events), r.writes(), judge.gains, judge.mixed, judge.losses, judge.ordered, time.Since(judging).Round(time.Millisecond))
 	assert.Empty(t, violations, "seed %d, edits in %s:\n%s", start, c.log.Name(), strings.Join(violations, "\n"))
 	// Caches of different kinds do not wait for one another, but they hardly lag.
 	assert.LessOrEqual(t, judge.mixed, judge.gains/100)
 	// What nobody notices would let the test pass.
 	assert.Greater(t, judge.gains, 20**kills)
 	assert.Greater(t, judge.losses, 50)
+	assert.Greater(t, judge.ordered, *kills/2)
 	requireNoFaults(t, s)
 	requireNothingForbidden(t, s)
 }

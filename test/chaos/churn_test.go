@@ -33,6 +33,8 @@ type churn struct {
 	log    *os.File
 	// next is the number of the next edit; the goroutine that edits has it.
 	next uint64
+	// byHand is what was edited that is the controller's.
+	byHand byHand
 
 	made atomic.Int64
 	// cancel ends the edits that are under way, done is closed then, after what went
@@ -46,7 +48,7 @@ func newChurn(t *testing.T, c client.Client, seed uint64) *churn {
 	log, err := os.Create(filepath.Join(dir, "edits.log"))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, log.Close()) })
-	return &churn{client: c, seed: seed, log: log, cancel: func() {}}
+	return &churn{client: c, seed: seed, log: log, byHand: newByHand(), cancel: func() {}}
 }
 
 func (c *churn) note(format string, args ...any) {
@@ -56,7 +58,7 @@ func (c *churn) note(format string, args ...any) {
 // edit makes so many edits at once.
 func (c *churn) edit(ctx context.Context, n int) error {
 	for range n {
-		if err := c.editOnce(ctx); err != nil {
+		if err := c.editOnce(ctx, edit.make); err != nil {
 			return err
 		}
 	}
@@ -72,7 +74,7 @@ func (c *churn) start(t *testing.T) {
 		defer close(c.done)
 		for ctx.Err() == nil {
 			pause := time.Duration(newRandom(c.seed, c.next).Int64N(int64(editPause)))
-			if err := c.editOnce(context.WithoutCancel(ctx)); err != nil {
+			if err := c.editOnce(context.WithoutCancel(ctx), edit.make); err != nil {
 				c.done <- err
 				return
 			}
@@ -91,12 +93,12 @@ func (c *churn) stop(t *testing.T) {
 	require.NoError(t, <-c.done)
 }
 
-// editOnce makes the next edit.
-func (c *churn) editOnce(ctx context.Context) error {
+// editOnce makes the next edit, of a sort.
+func (c *churn) editOnce(ctx context.Context, sort func(edit, context.Context) error) error {
 	n := c.next
 	c.next++
 	e := edit{churn: c, random: newRandom(c.seed, n), number: n}
-	if err := e.make(ctx); err != nil {
+	if err := sort(e, ctx); err != nil {
 		return fmt.Errorf("edit %d: %w", n, err)
 	}
 	c.made.Add(1)
@@ -111,25 +113,45 @@ type edit struct {
 	number uint64
 }
 
+// make makes an edit of any sort.
 func (e edit) make(ctx context.Context) error {
 	tenant, object := pick(e.random, tenantNames...), pick(e.random, objectNames...)
 	switch n := e.IntN(100); {
-	case n < 26:
+	case n < 25:
 		return e.changeTenant(ctx, tenant)
-	case n < 27:
+	case n < 26:
 		return e.delete(ctx, newTenant(tenant))
-	case n < 30:
+	case n < 28:
 		return e.replaceTenant(ctx, tenant)
-	case n < 54:
+	case n < 46:
 		return e.changeObject(ctx, pick(e.random, nodes, nodes, storageClasses, ingressClasses, priorityClasses, runtimeClasses), object)
-	case n < 64:
+	case n < 54:
 		return e.changeVolume(ctx, object)
-	case n < 80:
+	case n < 68:
 		return e.changeNamespace(ctx, pick(e.random, namespaceNames...), tenant)
-	case n < 94:
+	case n < 77:
 		return e.changeSetting(ctx, pick(e.random, namespaceNames...), pick(e.random, settingNames...))
-	default:
+	case n < 80:
 		return e.changeGlobal(ctx, pick(e.random, settingNames...))
+	case n < 95:
+		return e.nudge(ctx)
+	default:
+		return e.addForeign(ctx)
+	}
+}
+
+// nudge makes an edit that concerns owners, or of what is the controller's. Where others
+// follow it, these have the controller look at the same Tenants and namespaces again.
+func (e edit) nudge(ctx context.Context) error {
+	switch n := e.IntN(15); {
+	case n < 3:
+		return e.changeTenantOwner(ctx, pick(e.random, ownerNames...))
+	case n < 4:
+		return e.changeConfiguration(ctx)
+	case n < 6:
+		return e.changeAccount(ctx, pick(e.random, namespaceNames...))
+	default:
+		return e.meddle(ctx)
 	}
 }
 

@@ -27,6 +27,7 @@ var (
 	objectNames    = []string{"a", "ab", "b", "bc", "c", "cd", "d"}
 	namespaceNames = numbered("space-", 14)
 	settingNames   = []string{"one", "two"}
+	ownerNames     = []string{"one", "two", "three"}
 	pools          = []string{"oil", "gas", "wind"}
 	zones          = []string{"east", "west"}
 
@@ -38,7 +39,7 @@ var (
 		{Kind: capsulev1beta2.GroupOwner, Name: "ops"},
 		{Kind: capsulev1beta2.ServiceAccountOwner, Name: "system:serviceaccount:ci:robot"},
 	}
-	// everybody are the users, as RBAC has them.
+	// everybody are the users, and the robots of namespaces, as RBAC has them.
 	everybody = subjects()
 )
 
@@ -55,6 +56,9 @@ func subjects() sets.Set[rbacv1.Subject] {
 	for _, user := range users {
 		subject, _ := subjectOf(user)
 		all.Insert(subject)
+	}
+	for _, namespace := range namespaceNames {
+		all.Insert(rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: robot})
 	}
 	return all
 }
@@ -95,7 +99,7 @@ func (r random) tenantSpec() capsulev1beta2.TenantSpec {
 }
 
 // aspects is how many things of a Tenant can be changed by themselves.
-const aspects = 8
+const aspects = 14
 
 // change draws one aspect of a Tenant anew.
 func (r random) change(spec *capsulev1beta2.TenantSpec, aspect int) {
@@ -123,6 +127,18 @@ func (r random) change(spec *capsulev1beta2.TenantSpec, aspect int) {
 		for range r.IntN(3) {
 			spec.AdditionalRoleBindings = append(spec.AdditionalRoleBindings, r.roleBinding())
 		}
+	case 8:
+		spec.Permissions = r.permissions()
+	case 9:
+		spec.NetworkPolicies = r.networkPolicies()
+	case 10:
+		spec.LimitRanges = r.limitRanges()
+	case 11:
+		spec.ResourceQuotas = r.resourceQuotas()
+	case 12:
+		spec.NamespaceOptions = r.namespaceOptions()
+	case 13:
+		spec.Cordoned = r.oneIn(3)
 	}
 }
 
@@ -190,7 +206,7 @@ func (r random) allowed() *capsulev1beta2.DefaultAllowedList {
 }
 
 func (r random) roleBinding() capsulev1beta2.AdditionalRoleBinding {
-	b := capsulev1beta2.AdditionalRoleBinding{ClusterRoleName: pick(r, "view", "edit", "admin")}
+	b := capsulev1beta2.AdditionalRoleBinding{ClusterRoleName: pick(r, "view", "edit", "admin"), Labels: pick(r, nil, r.labels())}
 	for _, user := range some(r, 1+r.IntN(2), users) {
 		subject, _ := subjectOf(user)
 		b.Subjects = append(b.Subjects, subject)

@@ -96,6 +96,9 @@ func (e edit) changeNamespace(ctx context.Context, name, tenant string) error {
 	if e.oneIn(6) {
 		return e.delete(ctx, namespace)
 	}
+	if e.oneIn(8) {
+		return e.releaseNamespace(ctx, name)
+	}
 	t := newTenant(tenant)
 	if err := e.client.Get(ctx, client.ObjectKeyFromObject(t), t); err != nil {
 		return client.IgnoreNotFound(err)
@@ -117,14 +120,25 @@ func (e edit) changeNamespace(ctx context.Context, name, tenant string) error {
 	return e.create(ctx, namespace)
 }
 
+// releaseNamespace makes a namespace nobody's.
+func (e edit) releaseNamespace(ctx context.Context, name string) error {
+	if is, err := e.has(ctx, name); !is {
+		return err
+	}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	return e.change(ctx, namespace, func() {
+		delete(namespace.Labels, capsulev1beta2.TenantLabel)
+		namespace.OwnerReferences = nil
+	})
+}
+
 func (e edit) changeSetting(ctx context.Context, namespace, name string) error {
 	setting := &capsulev1beta2.ProxySetting{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 	if e.oneIn(4) {
 		return e.delete(ctx, setting)
 	}
-	// Nothing is made in a namespace that is not there, or going away.
-	if err := e.client.Get(ctx, client.ObjectKey{Name: namespace}, &corev1.Namespace{}); err != nil {
-		return client.IgnoreNotFound(err)
+	if is, err := e.has(ctx, namespace); !is {
+		return err
 	}
 	return e.change(ctx, setting, func() { setting.Spec = e.proxySetting() })
 }

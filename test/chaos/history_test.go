@@ -23,19 +23,25 @@ type version struct {
 	known time.Time
 }
 
-// history is what every object ever was that decides who is given what, in order.
+// history is what objects ever were, in order.
 type history map[id][]version
 
 func (h history) apply(e event) {
-	if slices.Contains(rbac, e.kind) {
-		return
-	}
 	versions := h[e.id]
 	if len(versions) == 0 {
 		versions = []version{{}}
 	}
 	versions[len(versions)-1].known = e.received
 	h[e.id] = append(versions, version{object: e.object, from: e.revision})
+}
+
+// latest returns what an object is, or nil.
+func (h history) latest(i id) client.Object {
+	versions := h[i]
+	if len(versions) == 0 {
+		return nil
+	}
+	return versions[len(versions)-1].object
 }
 
 // during returns what an object was, for whoever may have missed what became known

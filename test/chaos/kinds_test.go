@@ -4,6 +4,8 @@
 package chaos
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	nodev1 "k8s.io/api/node/v1"
@@ -26,9 +28,14 @@ type kind struct {
 }
 
 var (
-	tenants    = &kind{group: "capsule.clastix.io", version: "v1beta2", resource: "tenants", list: func() client.ObjectList { return &capsulev1beta2.TenantList{} }}
-	settings   = &kind{group: "capsule.clastix.io", version: "v1beta2", resource: "proxysettings", list: func() client.ObjectList { return &capsulev1beta2.ProxySettingList{} }}
-	globals    = &kind{group: "capsule.clastix.io", version: "v1beta2", resource: "globalproxysettings", list: func() client.ObjectList { return &capsulev1beta2.GlobalProxySettingsList{} }}
+	tenants  = &kind{group: "capsule.clastix.io", version: "v1beta2", resource: "tenants", list: func() client.ObjectList { return &capsulev1beta2.TenantList{} }}
+	settings = &kind{group: "capsule.clastix.io", version: "v1beta2", resource: "proxysettings", list: func() client.ObjectList { return &capsulev1beta2.ProxySettingList{} }}
+	globals  = &kind{group: "capsule.clastix.io", version: "v1beta2", resource: "globalproxysettings", list: func() client.ObjectList { return &capsulev1beta2.GlobalProxySettingsList{} }}
+	// tenantOwners, configurations and accounts say who owns Tenants, besides these.
+	tenantOwners   = &kind{group: "capsule.clastix.io", version: "v1beta2", resource: "tenantowners", list: func() client.ObjectList { return &capsulev1beta2.TenantOwnerList{} }}
+	configurations = &kind{group: "capsule.clastix.io", version: "v1beta2", resource: "capsuleconfigurations", list: func() client.ObjectList { return &capsulev1beta2.CapsuleConfigurationList{} }}
+	accounts       = &kind{version: "v1", resource: "serviceaccounts", list: func() client.ObjectList { return &corev1.ServiceAccountList{} }}
+
 	namespaces = &kind{version: "v1", resource: "namespaces", list: func() client.ObjectList { return &corev1.NamespaceList{} }}
 	nodes      = &kind{
 		version: "v1", resource: "nodes", list: func() client.ObjectList { return &corev1.NodeList{} },
@@ -58,6 +65,10 @@ var (
 	clusterRoleBindings = &kind{group: rbacv1.GroupName, version: "v1", resource: "clusterrolebindings", list: func() client.ObjectList { return &rbacv1.ClusterRoleBindingList{} }}
 	roles               = &kind{group: rbacv1.GroupName, version: "v1", resource: "roles", list: func() client.ObjectList { return &rbacv1.RoleList{} }}
 	roleBindings        = &kind{group: rbacv1.GroupName, version: "v1", resource: "rolebindings", list: func() client.ObjectList { return &rbacv1.RoleBindingList{} }}
+
+	networkPolicies = &kind{group: "networking.k8s.io", version: "v1", resource: "networkpolicies", list: func() client.ObjectList { return &networkingv1.NetworkPolicyList{} }}
+	limitRanges     = &kind{version: "v1", resource: "limitranges", list: func() client.ObjectList { return &corev1.LimitRangeList{} }}
+	resourceQuotas  = &kind{version: "v1", resource: "resourcequotas", list: func() client.ObjectList { return &corev1.ResourceQuotaList{} }}
 )
 
 var (
@@ -65,8 +76,12 @@ var (
 	selected = []*kind{nodes, volumes, storageClasses, ingressClasses, priorityClasses, runtimeClasses, namespaces, tenants}
 	// rbac is what access is compiled to.
 	rbac = []*kind{clusterRoles, clusterRoleBindings, roles, roleBindings}
+	// imposed is what limits the namespaces of Tenants.
+	imposed = []*kind{networkPolicies, limitRanges, resourceQuotas}
+	// inNamespaces is all that each namespace of a Tenant has some of.
+	inNamespaces = append([]*kind{roleBindings}, imposed...)
 	// recorded are all kinds.
-	recorded = append([]*kind{settings, globals, clusterRoles, clusterRoleBindings, roles, roleBindings}, selected...)
+	recorded = slices.Concat([]*kind{settings, globals, tenantOwners, configurations, accounts}, rbac, imposed, selected)
 )
 
 func (k *kind) String() string { return k.resource }

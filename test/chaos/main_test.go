@@ -1,8 +1,9 @@
 // Copyright The Capsule Tenancy Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package chaos kills tenancy-controller, again and again, while Tenants and what
-// they select are made, changed, deleted and made again by others.
+// Package chaos kills tenancy-controller, again and again, while Tenants, what they
+// select and who owns them are made, changed, deleted and made again by others, and
+// what the controller makes is changed and deleted by hand.
 //
 //	churn ───▶ API server ◀─── controller ◀── killer
 //	               │
@@ -13,17 +14,24 @@
 //	   what RBAC gives  ◀──▶  what Tenants give, by brute force
 //
 // The revisions of all kinds come from one etcd, so they say what happened before
-// what. What Tenants give is computed here anew, from the specification: nothing of
-// the controller is used for it.
+// what. What Tenants give and impose is computed here anew, from the specification:
+// nothing of the controller is used for it.
 //
 // The claims:
 //   - whenever it is given the time, the controller makes RBAC give exactly what
-//     Tenants and their like give, whoever died before, and leaves it alone then;
+//     Tenants and their like give, whoever died before, and leaves it alone then. So
+//     it does with the NetworkPolicies, LimitRanges, ResourceQuotas and RoleBindings
+//     in namespaces, and with what namespaces carry: nothing is left of an earlier
+//     version of a Tenant, or of another Tenant, or of what was done by hand;
 //   - what a write adds was given, by the very object that it is compiled from, in a
 //     version of everything that the writer could still take for the present one. It
 //     could not if the version was superseded before the writer was started;
 //   - what was compiled for one life of a Tenant is never taken over by another, not
 //     even when the garbage collector is late;
+//   - nobody may use a namespace before there is in it what its Tenant imposes, which
+//     so does not depend on being put right later;
+//   - what others have made in a namespace is never touched, whatever its name and
+//     labels;
 //   - while nobody kills it, no write takes away what was given all the time;
 //   - in the end there is what a controller makes that finds nothing.
 //

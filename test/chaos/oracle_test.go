@@ -101,6 +101,10 @@ func (o *oracle) tenant(t *capsulev1beta2.Tenant) {
 		kind      *kind
 		operation capsulev1beta2.ProxyOperation
 	}
+	owners := o.in.ownersOf(t)
+	for _, owner := range owners {
+		o.give(by, owner.subject, "", []string{"get"}, tenants.group, tenants.resource, t.Name)
+	}
 	ofOwners := map[operation]bool{}
 	for i := range t.Spec.Owners {
 		owner := &t.Spec.Owners[i]
@@ -108,7 +112,6 @@ func (o *oracle) tenant(t *capsulev1beta2.Tenant) {
 		if !ok {
 			continue
 		}
-		o.give(by, subject, "", []string{"get"}, tenants.group, tenants.resource, t.Name)
 		for _, setting := range owner.ProxySettings {
 			for _, op := range setting.Operations {
 				ofOwners[operation{kindOf[setting.Kind], op}] = true
@@ -120,7 +123,7 @@ func (o *oracle) tenant(t *capsulev1beta2.Tenant) {
 		if !belongs(namespace, t) {
 			continue
 		}
-		o.bindings(by, t, namespace.GetName())
+		o.bindings(by, t, owners, namespace.GetName())
 		for _, object := range o.in[settings] {
 			if object.GetNamespace() != namespace.GetName() {
 				continue
@@ -243,21 +246,13 @@ func selects(s *metav1.LabelSelector, object client.Object) bool {
 
 // bindings gives what the owners, and whom else the Tenant names, are in a namespace
 // of it.
-func (o *oracle) bindings(by giver, t *capsulev1beta2.Tenant, namespace string) {
+func (o *oracle) bindings(by giver, t *capsulev1beta2.Tenant, owners []owner, namespace string) {
 	bind := func(to rbacv1.Subject, names ...string) {
 		o.give(by, to, namespace, []string{bound}, rbacv1.GroupName, clusterRoles.resource, names...)
 	}
-	for i := range t.Spec.Owners {
-		owner := &t.Spec.Owners[i]
-		subject, ok := subjectOf(owner.UserSpec)
-		if !ok {
-			continue
-		}
-		bind(subject, readerRole)
-		if owner.ClusterRoles == nil {
-			bind(subject, "admin", "capsule-namespace-deleter")
-		}
-		bind(subject, owner.ClusterRoles...)
+	for _, owner := range owners {
+		bind(owner.subject, readerRole)
+		bind(owner.subject, owner.roles...)
 	}
 	for i := range t.Spec.AdditionalRoleBindings {
 		for _, subject := range t.Spec.AdditionalRoleBindings[i].Subjects {

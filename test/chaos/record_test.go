@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -55,7 +56,7 @@ type recorder struct {
 	// there is after them.
 	events []event
 	latest state
-	// written counts the events of RBAC, by whomever.
+	// written counts the events of what the controller writes, by whomever.
 	written int
 }
 
@@ -134,10 +135,10 @@ func (r *recorder) take(k *kind, item runtime.Object, deleted bool) error {
 	r.lock.Lock()
 	defer r.lock.Unlock()
 	r.events = append(r.events, e)
-	r.latest.apply(e)
-	if slices.Contains(rbac, k) {
+	if isWritten(k, r.latest[e.id], e.object) {
 		r.written++
 	}
+	r.latest.apply(e)
 	return nil
 }
 
@@ -148,7 +149,16 @@ func (r *recorder) now() (state, int) {
 	return maps.Clone(r.latest), len(r.events)
 }
 
-// writes returns how often RBAC was written.
+// isWritten reports whether an event is of what the controller writes. The state of
+// quotas is not.
+func isWritten(k *kind, was, is client.Object) bool {
+	if k == resourceQuotas && was != nil && is != nil {
+		return !equality.Semantic.DeepEqual(bare(was), bare(is))
+	}
+	return slices.Contains(rbac, k) || slices.Contains(imposed, k)
+}
+
+// writes returns how often that was written.
 func (r *recorder) writes() int {
 	r.lock.Lock()
 	defer r.lock.Unlock()

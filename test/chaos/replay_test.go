@@ -5,6 +5,7 @@ package chaos
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -23,16 +24,24 @@ type replay struct {
 	lives []life
 	calms []calm
 
-	history    history
-	held       *held
+	// byHand is what of the writes judges nobody.
+	byHand byHand
+
+	// history is of what decides who is given what, imposed of what Tenants impose.
+	history, imposed history
+	held             *held
+	// born is the revision since which a namespace of that name is the same one.
+	born       map[string]uint64
 	violations []string
 	// gains and losses are how many grants were judged; mixed how many were given only
 	// by versions of objects that were never there together.
 	gains, losses, mixed int
+	// ordered is how many writes were judged that had to come after others.
+	ordered int
 }
 
-func newReplay(lives []life, calms []calm) *replay {
-	return &replay{lives: lives, calms: calms, history: history{}, held: newHeld()}
+func newReplay(lives []life, calms []calm, hand byHand) *replay {
+	return &replay{lives: lives, calms: calms, byHand: hand, history: history{}, imposed: history{}, held: newHeld(), born: map[string]uint64{}}
 }
 
 // run returns what was wrong.
@@ -40,14 +49,27 @@ func (r *replay) run(events []event) []string {
 	for _, e := range events {
 		switch {
 		case slices.Contains(rbac, e.kind):
-			r.judgeGiver(e)
+			was := r.held.objects[e.id]
 			gained, lost := r.held.apply(e)
-			r.judgeGains(e, gained)
-			r.judgeLosses(e, lost)
-		case e.kind == volumes:
-			r.judgeLabel(e)
+			if !r.byHand.did(e, was) {
+				r.judgeGiver(e, was)
+				r.judgeForeign(e, was)
+				r.judgeOrder(e, gained)
+				r.judgeGains(e, gained)
+				r.judgeLosses(e, lost)
+			}
+		case slices.Contains(imposed, e.kind):
+			r.judgeForeign(e, r.imposed.latest(e.id))
+			r.imposed.apply(e)
+		default:
+			if e.kind == volumes {
+				r.judgeLabel(e)
+			}
+			if was := r.history.latest(e.id); e.kind == namespaces && e.object != nil && (was == nil || was.GetUID() != e.object.GetUID()) {
+				r.born[e.key.Name] = e.revision
+			}
+			r.history.apply(e)
 		}
-		r.history.apply(e)
 	}
 	return r.violations
 }
@@ -65,8 +87,7 @@ func (r *replay) violate(e event, format string, args ...any) {
 
 // judgeGiver holds that nothing is taken over: what was compiled for one life of a Tenant
 // is never another's.
-func (r *replay) judgeGiver(e event) {
-	was := r.held.objects[e.id]
+func (r *replay) judgeGiver(e event, was client.Object) {
 	if was == nil || e.object == nil || was.GetUID() != e.object.GetUID() {
 		return
 	}
@@ -79,6 +100,7 @@ func (r *replay) judgeGiver(e event) {
 // from, in some version of everything that the writer could take for the present one.
 func (r *replay) judgeGains(e event, gained []grant) {
 	r.gains += len(gained)
+	gained = slices.Clone(gained)
 	for len(gained) > 0 {
 		by := gained[0].giver
 		mine := slices.Clone(gained)
@@ -155,6 +177,15 @@ func (r *replay) always(g grant, after time.Time, before uint64) bool {
 			on = r.lasting(id{of, client.ObjectKey{Name: g.name}}, after, before)
 		}
 	}
+	owners := r.lastingOwners(after, before)
+	gives := func(k *kind, object client.Object, t client.Object) bool {
+		in := maps.Clone(owners)
+		in.add(tenants, t)
+		if k != nil {
+			in.add(k, object)
+		}
+		return givesTo(in, g)
+	}
 	for _, name := range tenantNames {
 		lives := r.lasting(id{tenants, client.ObjectKey{Name: name}}, after, before)
 		if len(lives) == 0 || of != nil && len(on) == 0 {
@@ -162,9 +193,9 @@ func (r *replay) always(g grant, after time.Time, before uint64) bool {
 		}
 		if all(lives, func(t client.Object) bool {
 			if of == nil {
-				return givesTo(inputs{tenants: {t}}, g)
+				return gives(nil, nil, t)
 			}
-			return all(on, func(object client.Object) bool { return givesTo(inputs{tenants: {t}, of: {object}}, g) })
+			return all(on, func(object client.Object) bool { return gives(of, object, t) })
 		}) {
 			return true
 		}
@@ -209,6 +240,19 @@ func (r *replay) lasting(i id, after time.Time, before uint64) []client.Object {
 		return nil
 	}
 	return versions
+}
+
+// lastingOwners returns what made owners of somebody all the time, without a change.
+func (r *replay) lastingOwners(after time.Time, before uint64) inputs {
+	in := inputs{}
+	for i := range r.history {
+		if i.kind == tenantOwners || i.kind == configurations {
+			if versions := r.lasting(i, after, before); len(versions) == 1 {
+				in.add(i.kind, versions[0])
+			}
+		}
+	}
+	return in
 }
 
 // judgeLabel holds that a volume gets the label of the Tenant of its claim. The churn

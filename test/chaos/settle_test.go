@@ -31,7 +31,8 @@ const (
 	quiet = 3 * time.Second
 )
 
-// settle waits until RBAC gives exactly what is given, and nothing is written any more.
+// settle waits until RBAC gives exactly what is given, namespaces have exactly what
+// their Tenants impose, and nothing is written any more.
 func (r *recorder) settle(t *testing.T, when string) {
 	t.Helper()
 	start, since, seen := time.Now(), time.Now(), 0
@@ -91,10 +92,10 @@ func unsettled(s state) string {
 	if len(missing)+len(surplus) > 0 {
 		return fmt.Sprintf("not held:\n%sheld, and not given:\n%s", describe(missing), describe(surplus))
 	}
-	return ""
+	return misplaced(s)
 }
 
-// requireQuiet holds that RBAC is not written any more, and soon nothing else is: states
+// requireQuiet holds that nothing of that is written any more, and soon nothing else is: states
 // are reported after the fact.
 func (r *recorder) requireQuiet(t *testing.T, when string) {
 	t.Helper()
@@ -105,5 +106,5 @@ func (r *recorder) requireQuiet(t *testing.T, when string) {
 		}
 		return time.Since(since) > quiet, nil
 	}), "%s: something is written all the time", when)
-	require.Equal(t, written, r.writes(), "%s: writes of RBAC, though everything is as it should be", when)
+	require.Equal(t, written, r.writes(), "%s: writes, though everything is as it should be", when)
 }

@@ -140,6 +140,10 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 			}
 		}
 		for i, err := range r.write(ctx, namespace.Name, missing) {
+			if objects.IsNamespaceGone(err) {
+				// Its own event says so, too. Another one may have its name by now.
+				return reconcile.Result{}, nil
+			}
 			if err == nil {
 				continue
 			}
@@ -227,13 +231,12 @@ func (r *reconciler) wantedBy(ctx context.Context, t *capsulev1beta2.Tenant) (wa
 }
 
 // write writes what is missing or not as it should be. One object that fails does
-// not keep the others from being written. It returns the error of each.
+// not keep the others of its phase from being written. It returns the error of each.
 func (r *reconciler) write(ctx context.Context, namespace string, changes []change) []error {
 	return objects.InParallel(changes, func(c change) error {
 		err := r.writeOne(ctx, namespace, c)
 		if objects.IsNamespaceGone(err) {
-			// The namespace's own event says so, too.
-			return nil
+			return err
 		}
 		return c.kind.explained(err, c.want)
 	})

@@ -5,13 +5,13 @@ package namespaces
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
@@ -23,7 +23,7 @@ import (
 // additions of others: a limit more, or another direction of traffic.
 func exactly[T client.Object](k typed[T], set func(object, want T)) *kind {
 	k.create = func(ctx context.Context, a objects.Applier, want T) error {
-		return objects.MakeExactly(ctx, a, want, k.says, set)
+		return objects.MakeExactly(ctx, a, want, objects.Exactly[T]{Says: k.says, CanSay: k.canSay, Set: set})
 	}
 	k.change = func(ctx context.Context, a objects.Applier, is, want T) error {
 		return objects.ChangeExactly(ctx, a, is, want, set)
@@ -31,9 +31,10 @@ func exactly[T client.Object](k typed[T], set func(object, want T)) *kind {
 	return kindOf(k)
 }
 
-// itemName returns the name of the object for an item of a list of the Tenant.
-func itemName(t *capsulev1beta2.Tenant, item int) string {
-	return fmt.Sprintf("%s%s-%d", indexedNamePrefix, t.Name, item)
+// managedItem returns the metadata of the object for an item of a list of the Tenant.
+func managedItem(t *capsulev1beta2.Tenant, label string, i int) metav1.ObjectMeta {
+	item := strconv.Itoa(i)
+	return managed(t, objects.ItemName(t.Name, item), label, item)
 }
 
 func networkPolicies() *kind {
@@ -57,7 +58,7 @@ func NetworkPolicies(t *capsulev1beta2.Tenant) []*networkingv1.NetworkPolicy {
 	policies := make([]*networkingv1.NetworkPolicy, len(items))
 	for i := range items {
 		policies[i] = &networkingv1.NetworkPolicy{
-			ObjectMeta: managed(t, itemName(t, i), capsulev1beta2.NetworkPolicyLabel, strconv.Itoa(i)),
+			ObjectMeta: managedItem(t, capsulev1beta2.NetworkPolicyLabel, i),
 			Spec:       *items[i].DeepCopy(),
 		}
 		completePolicy(&policies[i].Spec)
@@ -109,7 +110,7 @@ func LimitRanges(t *capsulev1beta2.Tenant) []*corev1.LimitRange {
 	ranges := make([]*corev1.LimitRange, len(items))
 	for i := range items {
 		ranges[i] = &corev1.LimitRange{
-			ObjectMeta: managed(t, itemName(t, i), capsulev1beta2.LimitRangeLabel, strconv.Itoa(i)),
+			ObjectMeta: managedItem(t, capsulev1beta2.LimitRangeLabel, i),
 			Spec:       *items[i].DeepCopy(),
 		}
 		for j := range ranges[i].Spec.Limits {

@@ -187,6 +187,45 @@ func TestDriftOfPolicies(t *testing.T) {
 	}
 }
 
+// TestUnmarked has somebody take the label off by which an object is found, while it is
+// one that cannot be changed into what is wanted now.
+func TestUnmarked(t *testing.T) {
+	const name = "capsule-oil-0"
+	for which, edit := range map[string]func(context.Context, *testing.T, *cluster){
+		"of other scopes": func(ctx context.Context, t *testing.T, c *cluster) {
+			t.Helper()
+			edit(ctx, t, c, name, &corev1.ResourceQuota{}, func(q *corev1.ResourceQuota) {
+				q.Labels, q.Spec.Scopes = nil, []corev1.ResourceQuotaScope{corev1.ResourceQuotaScopeBestEffort}
+			})
+		},
+		"of an earlier life": func(ctx context.Context, t *testing.T, c *cluster) {
+			t.Helper()
+			edit(ctx, t, c, name, &networkingv1.NetworkPolicy{}, func(p *networkingv1.NetworkPolicy) {
+				p.Labels, p.OwnerReferences[0].UID = nil, "oil-0"
+			})
+		},
+	} {
+		t.Run(which, func(t *testing.T) {
+			c := newCluster(t, imposing(capsulev1beta2.ResourceQuotaScopeNamespace), namespaceOf(ns, "oil", "oil-1"))
+			if err := c.reconcile(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			want := c.imposed(t.Context(), t)
+			edit(t.Context(), t, c)
+			c.writes = nil
+			if err := c.reconcile(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]string{"create " + name, "delete " + name, "create " + name}, c.writes); diff != "" {
+				t.Errorf("writes (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(want, c.imposed(t.Context(), t)); diff != "" {
+				t.Errorf("what is imposed (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestSharedQuota(t *testing.T) {
 	ctx := t.Context()
 	sibling := &corev1.ResourceQuota{
@@ -245,25 +284,36 @@ func TestSharedQuota(t *testing.T) {
 	}
 }
 
-func TestForeignPolicy(t *testing.T) {
-	foreign := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "capsule-oil-0"}}
-	t1 := imposing(capsulev1beta2.ResourceQuotaScopeNamespace)
-	t1.Spec.Owners = []capsulev1beta2.OwnerSpec{owner(capsulev1beta2.UserOwner, "alice", "admin", "view")}
-	c := newCluster(t, t1, namespaceOf(ns, "oil", "oil-1"), foreign)
-	if err := c.reconcile(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	is := &networkingv1.NetworkPolicy{}
-	if err := c.Get(t.Context(), client.ObjectKeyFromObject(foreign), is); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(foreign, is, cmpopts.IgnoreFields(metav1.ObjectMeta{}, "ResourceVersion")); diff != "" {
-		t.Errorf("the foreign policy (-want +got):\n%s", diff)
-	}
-	want := []report.Report{{Source: Name, Namespace: ns, Message: "NetworkPolicy oil-prod/capsule-oil-0 exists and is not the controller's: " +
-		"a cluster administrator has to delete it; new RoleBindings wait for that"}}
-	if diff := cmp.Diff(want, c.reports.Of(tenant.Ref{Name: "oil", UID: "oil-1"})); diff != "" {
-		t.Errorf("reports (-want +got):\n%s", diff)
+func TestForeign(t *testing.T) {
+	metadata := metav1.ObjectMeta{Namespace: ns, Name: "capsule-oil-0"}
+	for kind, foreign := range map[string]client.Object{
+		"NetworkPolicy": &networkingv1.NetworkPolicy{ObjectMeta: metadata},
+		"LimitRange":    &corev1.LimitRange{ObjectMeta: metadata},
+		// It limits the same, but not to what there is to share.
+		"ResourceQuota": &corev1.ResourceQuota{ObjectMeta: metadata, Spec: corev1.ResourceQuotaSpec{
+			Hard: quantities(map[corev1.ResourceName]string{"pods": "1000", "cpu": "2"}),
+		}},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			t1 := imposing(capsulev1beta2.ResourceQuotaScopeTenant)
+			t1.Spec.Owners = []capsulev1beta2.OwnerSpec{owner(capsulev1beta2.UserOwner, "alice", "admin", "view")}
+			c := newCluster(t, t1, namespaceOf(ns, "oil", "oil-1"), foreign)
+			if err := c.reconcile(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			is := foreign.DeepCopyObject().(client.Object)
+			if err := c.Get(t.Context(), client.ObjectKeyFromObject(foreign), is); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(foreign, is, cmpopts.IgnoreFields(metav1.ObjectMeta{}, "ResourceVersion")); diff != "" {
+				t.Errorf("what is foreign (-want +got):\n%s", diff)
+			}
+			want := []report.Report{{Source: Name, Namespace: ns, Message: kind + " oil-prod/capsule-oil-0 exists and is not the controller's: " +
+				"a cluster administrator has to delete it; new RoleBindings wait for that"}}
+			if diff := cmp.Diff(want, c.reports.Of(tenant.Ref{Name: "oil", UID: "oil-1"})); diff != "" {
+				t.Errorf("reports (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 
@@ -286,6 +336,48 @@ func TestConflict(t *testing.T) {
 	}
 	if reports := c.reports.Of(tenant.Ref{Name: "oil", UID: "oil-1"}); len(reports) > 0 {
 		t.Errorf("want no reports, got %+v", reports)
+	}
+}
+
+// TestNotLimited has a limit fail: nobody may use the namespace without it, but whoever
+// was to lose something there does.
+func TestNotLimited(t *testing.T) {
+	terminating := &apierrors.StatusError{ErrStatus: metav1.Status{
+		Reason: metav1.StatusReasonForbidden, Details: &metav1.StatusDetails{Causes: []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}},
+	}}
+	const policy = "create capsule-oil-0"
+	leftover := binding("edit", alice).Name
+	admin := "create " + binding("admin", alice).Name
+	for name, test := range map[string]struct {
+		given error
+		want  []string
+	}{
+		"it fails": {given: errors.New("boom"), want: []string{policy, policy, policy, "delete " + leftover}},
+		// Another namespace may have its name by now.
+		"the namespace is going away": {given: terminating, want: []string{policy, policy, policy}},
+		"it is refused":               {given: apierrors.NewInvalid(networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy").GroupKind(), "capsule-oil-0", nil), want: []string{policy, policy, policy, "delete " + leftover}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t1 := imposing(capsulev1beta2.ResourceQuotaScopeNamespace)
+			t1.Spec.Owners = []capsulev1beta2.OwnerSpec{owner(capsulev1beta2.UserOwner, "alice", "admin")}
+			c := newCluster(t, t1, namespaceOf(ns, "oil", "oil-1"), in(ns, binding("edit", alice)))
+			c.refuse = func(verb, name string) error {
+				if verb == "create" && name == "capsule-oil-0" {
+					return test.given
+				}
+				return nil
+			}
+			_, _ = c.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKey{Name: ns}})
+			// What else limits a namespace is made beside them, in any order.
+			writes := slices.DeleteFunc(c.writes, func(write string) bool { return write == "create "+policyv1alpha1.NamespacePolicyName })
+			if diff := cmp.Diff(test.want, writes); diff != "" {
+				t.Errorf("writes (-want +got):\n%s", diff)
+			}
+			c.refuse, c.writes = nil, nil
+			if err := c.reconcile(t.Context()); err != nil || !slices.Contains(c.writes, admin) {
+				t.Errorf("the second time: %v, %q", err, c.writes)
+			}
+		})
 	}
 }
 

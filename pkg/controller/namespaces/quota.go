@@ -6,7 +6,6 @@ package namespaces
 import (
 	"context"
 	"maps"
-	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -47,7 +46,9 @@ func resourceQuotas() *kind {
 		if err != nil {
 			return err
 		}
-		return objects.MakeExactly(ctx, a, quota, k.says, setQuota)
+		// What is somebody else's says the same if it limits to as much.
+		says := func(is, want *corev1.ResourceQuota) bool { return equality.Semantic.DeepEqual(is.Spec, want.Spec) }
+		return objects.MakeExactly(ctx, a, quota, objects.Exactly[*corev1.ResourceQuota]{Says: says, CanSay: k.canSay, Set: setQuota})
 	}
 	return quotaKind
 }
@@ -80,7 +81,7 @@ func ResourceQuotas(t *capsulev1beta2.Tenant) []*corev1.ResourceQuota {
 	list := make([]*corev1.ResourceQuota, len(items))
 	for i := range items {
 		list[i] = &corev1.ResourceQuota{
-			ObjectMeta: managed(t, itemName(t, i), capsulev1beta2.ResourceQuotaLabel, strconv.Itoa(i)),
+			ObjectMeta: managedItem(t, capsulev1beta2.ResourceQuotaLabel, i),
 			Spec:       *items[i].DeepCopy(),
 		}
 		roundUp(list[i].Spec.Hard)

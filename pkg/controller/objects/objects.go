@@ -200,6 +200,10 @@ func NamespacesOf(ctx context.Context, reader client.Reader, t metav1.Object) ([
 	return owned, nil
 }
 
+// ItemName returns the name of what each namespace of a Tenant has for an item of one
+// of the Tenant's lists.
+func ItemName(of, item string) string { return "capsule-" + of + "-" + item }
+
 // TenantOf returns the Tenant that a namespace belongs to, or nil if it belongs to
 // none that lives with that UID. Where the reader is a cache it is the cache's own:
 // callers must not modify it.

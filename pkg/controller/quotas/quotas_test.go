@@ -250,6 +250,24 @@ func TestReconcile(t *testing.T) {
 	}
 }
 
+// TestForeignQuota has an administrator mark a ResourceQuota of his own like those of a
+// Tenant: it counts for nothing, and stays as it is.
+func TestForeignQuota(t *testing.T) {
+	foreign := quota("oil-a", list{"pods": "100"}, list{"pods": "3"})
+	foreign.Name = "mine"
+	c := newCluster(t, oil(capsulev1beta2.ResourceQuotaScopeTenant, list{"pods": "10"}),
+		namespaceOf("oil-a", "oil-1"), namespaceOf("oil-b", "oil-1"), foreign,
+		quota("oil-b", list{"pods": "10"}, list{"pods": "1"}),
+	)
+	writes, quotas := c.reconcile(t.Context(), t)
+	if diff := cmp.Diff([]string{"oil-b"}, writes); diff != "" {
+		t.Errorf("writes (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(quantities(list{"pods": "10"}), quotas["oil-b"].Spec.Hard); diff != "" {
+		t.Errorf("the Tenant's own (-want +got):\n%s", diff)
+	}
+}
+
 func TestUsageOf(t *testing.T) {
 	total := quantities(list{"pods": "4"})
 	for scope, limit := range map[capsulev1beta2.ResourceQuotaScope]float64{

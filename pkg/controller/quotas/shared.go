@@ -85,7 +85,9 @@ func Of(ctx context.Context, reader client.Reader, t metav1.Object) (map[string]
 	byItem := map[string][]*corev1.ResourceQuota{}
 	for i := range list.Items {
 		quota := &list.Items[i]
-		if item := quota.Labels[capsulev1beta2.ResourceQuotaLabel]; item != "" && ours[quota.Namespace] {
+		item := quota.Labels[capsulev1beta2.ResourceQuotaLabel]
+		// Others may carry the labels, too.
+		if quota.Name == objects.ItemName(t.GetName(), item) && ours[quota.Namespace] {
 			byItem[item] = append(byItem[item], quota)
 		}
 	}
