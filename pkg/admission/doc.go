@@ -7,6 +7,7 @@
 //	/tenants/mutating, /tenants/validating          Tenants that can be understood: package tenants
 //	/config/validating                              CapsuleConfigurations, likewise
 //	/serviceaccounts/validating                     who makes service accounts owners: package serviceaccounts
+//	/resourcequotas/mutating                        quotas that namespaces share: package resourcequotas
 //	/convert                                        Tenants between their versions
 //
 // Every replica serves them, the leader or not. Which requests the API server sends

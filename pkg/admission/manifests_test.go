@@ -67,7 +67,7 @@ func TestManifestsNameWhatIsServed(t *testing.T) {
 		}
 	}
 	slices.Sort(paths)
-	want := []string{ValidateConfigPath, MutateNamespacePath, ValidateNamespacePath, ValidateAccountPath, MutateTenantPath, ValidateTenantPath}
+	want := []string{ValidateConfigPath, MutateNamespacePath, ValidateNamespacePath, MutateQuotaPath, ValidateAccountPath, MutateTenantPath, ValidateTenantPath}
 	if diff := cmp.Diff(want, paths); diff != "" {
 		t.Errorf("unexpected paths (-want +got):\n%s", diff)
 	}

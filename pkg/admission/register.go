@@ -16,9 +16,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/conversion"
 
 	"tenancy.capsule.io/pkg/admission/namespace"
+	"tenancy.capsule.io/pkg/admission/resourcequotas"
 	"tenancy.capsule.io/pkg/admission/serviceaccounts"
 	"tenancy.capsule.io/pkg/admission/tenants"
 	"tenancy.capsule.io/pkg/controller/owners"
+	"tenancy.capsule.io/pkg/controller/quotas/ledger"
 )
 
 // The paths that the webhooks are served under.
@@ -29,6 +31,7 @@ const (
 	ValidateTenantPath    = "/tenants/validating"
 	ValidateConfigPath    = "/config/validating"
 	ValidateAccountPath   = "/serviceaccounts/validating"
+	MutateQuotaPath       = "/resourcequotas/mutating"
 	ConvertPath           = "/convert"
 )
 
@@ -41,6 +44,8 @@ type Options struct {
 	Owners *owners.Resolver
 	// Users are the user names of the controller itself, on every replica.
 	Users []string
+	// Ledgers keep account of the quotas that namespaces share.
+	Ledgers *ledger.Store
 	// Clock tells the time; nil is the real one.
 	Clock clock.Clock
 }
@@ -70,6 +75,7 @@ func Register(mgr ctrl.Manager, o Options) error {
 		MutateTenantPath:      admission.HandlerFunc(tenants.Mutate),
 		ValidateTenantPath:    admission.HandlerFunc(tenants.Validate),
 		ValidateAccountPath:   serviceaccounts.NewHandler(mgr.GetAPIReader(), o.Owners),
+		MutateQuotaPath:       resourcequotas.NewHandler(mgr.GetClient(), mgr.GetAPIReader(), o.Ledgers, o.Clock),
 		ValidateConfigPath:    admission.HandlerFunc(tenants.ValidateConfiguration),
 	} {
 		server.Register(path, &webhook.Admission{Handler: handler})
