@@ -8,6 +8,7 @@
 //	/config/validating                              CapsuleConfigurations, likewise
 //	/serviceaccounts/mutating, .../validating       who makes service accounts owners: package serviceaccounts
 //	/cordoned/validating                            service accounts in cordoned namespaces: package cordoned
+//	/resourcequotas/mutating                        quotas that namespaces share: package resourcequotas
 //	/convert                                        Tenants between their versions
 //
 // Every replica serves them, the leader or not. Which requests the API server sends

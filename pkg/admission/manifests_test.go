@@ -73,7 +73,7 @@ func TestManifestsNameWhatIsServed(t *testing.T) {
 		}
 	}
 	slices.Sort(paths)
-	want := []string{ValidateConfigPath, ValidateCordonedPath, MutateNamespacePath, ValidateNamespacePath, MutateAccountPath, ValidateAccountPath, MutateTenantPath, ValidateTenantPath}
+	want := []string{ValidateConfigPath, ValidateCordonedPath, MutateNamespacePath, ValidateNamespacePath, MutateQuotaPath, MutateAccountPath, ValidateAccountPath, MutateTenantPath, ValidateTenantPath}
 	if diff := cmp.Diff(want, paths); diff != "" {
 		t.Errorf("unexpected paths (-want +got):\n%s", diff)
 	}

@@ -18,9 +18,11 @@ import (
 	"tenancy.capsule.io/pkg/admission/cordoned"
 	"tenancy.capsule.io/pkg/admission/internal/requester"
 	"tenancy.capsule.io/pkg/admission/namespace"
+	"tenancy.capsule.io/pkg/admission/resourcequotas"
 	"tenancy.capsule.io/pkg/admission/serviceaccounts"
 	"tenancy.capsule.io/pkg/admission/tenants"
 	"tenancy.capsule.io/pkg/controller/owners"
+	"tenancy.capsule.io/pkg/controller/quotas/ledger"
 )
 
 // The paths that the webhooks are served under.
@@ -33,6 +35,7 @@ const (
 	MutateAccountPath     = "/serviceaccounts/mutating"
 	ValidateAccountPath   = "/serviceaccounts/validating"
 	ValidateCordonedPath  = "/cordoned/validating"
+	MutateQuotaPath       = "/resourcequotas/mutating"
 	ConvertPath           = "/convert"
 )
 
@@ -45,6 +48,8 @@ type Options struct {
 	Owners *owners.Resolver
 	// Users are the user names of the controller itself, on every replica.
 	Users []string
+	// Ledgers keep account of the quotas that namespaces share.
+	Ledgers *ledger.Store
 	// Clock tells the time; nil is the real one.
 	Clock clock.Clock
 }
@@ -75,6 +80,7 @@ func Register(mgr ctrl.Manager, o Options) error {
 		ValidateTenantPath:    admission.HandlerFunc(tenants.Validate),
 		MutateAccountPath:     serviceaccounts.NewBinder(mgr.GetAPIReader()),
 		ValidateAccountPath:   serviceaccounts.NewHandler(mgr.GetAPIReader(), o.Owners),
+		MutateQuotaPath:       resourcequotas.NewHandler(mgr.GetClient(), mgr.GetAPIReader(), o.Ledgers, o.Clock),
 		ValidateCordonedPath: cordoned.NewHandler(requester.Finder{
 			Cached: mgr.GetClient(), Live: mgr.GetAPIReader(), Owners: o.Owners, Users: o.Users,
 		}),

@@ -88,6 +88,7 @@ func TestRegister(t *testing.T) {
 		"a Tenant, validating":     {ValidateTenantPath, "Tenant", tenant("v1beta2", `{"storageClasses":{"allowedRegex":"("}}`), http.StatusUnprocessableEntity},
 		"a configuration":          {ValidateConfigPath, "CapsuleConfiguration", tenant("v1beta2", `{"protectedNamespaceRegex":"("}`), http.StatusUnprocessableEntity},
 		"no service account":       {ValidateAccountPath, "Tenant", tenant("v1beta2", `{}`), http.StatusBadRequest},
+		"no quota":                 {MutateQuotaPath, "Tenant", tenant("v1beta2", `{}`), http.StatusBadRequest},
 		"no namespace, mutating":   {MutateNamespacePath, "Tenant", tenant("v1beta2", `{}`), http.StatusBadRequest},
 		"no namespace, validating": {ValidateNamespacePath, "Tenant", tenant("v1beta2", `{}`), http.StatusBadRequest},
 	}

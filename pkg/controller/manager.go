@@ -32,6 +32,7 @@ import (
 	"tenancy.capsule.io/pkg/controller/certificates"
 	"tenancy.capsule.io/pkg/controller/objects"
 	"tenancy.capsule.io/pkg/controller/owners"
+	"tenancy.capsule.io/pkg/controller/quotas/ledger"
 )
 
 // Manager is a controller. It is used once.
@@ -84,7 +85,7 @@ func New(ctx context.Context, c Config) (*Manager, error) {
 	}
 	if c.Webhooks != nil {
 		m.shutdownDelay = c.ShutdownDelay
-		if err := addWebhooks(ctx, mgr, resolver); err != nil {
+		if err := addWebhooks(ctx, mgr, c, resolver); err != nil {
 			return nil, fmt.Errorf("add webhooks: %w", err)
 		}
 	}
@@ -143,6 +144,9 @@ func (c Config) managerOptions() (ctrl.Options, error) {
 	}
 	if c.CertificateSecret != "" {
 		c.certificates().AddToCache(&options.Cache)
+	}
+	if c.Webhooks != nil {
+		ledger.AddToCache(&options.Cache, c.Namespace)
 	}
 	if c.MetricsSecure {
 		options.Metrics.FilterProvider = filters.WithAuthenticationAndAuthorization

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	authenticationclient "k8s.io/client-go/kubernetes/typed/authentication/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -24,6 +25,7 @@ import (
 	"tenancy.capsule.io/pkg/controller/owners"
 	"tenancy.capsule.io/pkg/controller/provisioner"
 	"tenancy.capsule.io/pkg/controller/quotas"
+	"tenancy.capsule.io/pkg/controller/quotas/ledger"
 	"tenancy.capsule.io/pkg/controller/replication"
 	"tenancy.capsule.io/pkg/controller/report"
 	"tenancy.capsule.io/pkg/controller/tenantowners"
@@ -71,8 +73,8 @@ func reconcilers() []reconciler {
 		{provisioner.Name, func(mgr ctrl.Manager, c Config, o *owners.Resolver, r reports) error {
 			return provisioner.Add(mgr, o, r.ofConfiguration, c.ConfigurationName)
 		}},
-		{quotas.Name, func(mgr ctrl.Manager, _ Config, _ *owners.Resolver, r reports) error {
-			return quotas.Add(mgr, r.ofTenants)
+		{quotas.Name, func(mgr ctrl.Manager, c Config, _ *owners.Resolver, r reports) error {
+			return quotas.Add(mgr, r.ofTenants, c.ledgers(mgr))
 		}},
 		{replication.Name, func(mgr ctrl.Manager, c Config, _ *owners.Resolver, _ reports) error {
 			return replication.Add(mgr, c.ConfigurationName)
@@ -87,12 +89,21 @@ func reconcilers() []reconciler {
 	}
 }
 
-// addWebhooks has every replica judge namespaces, Tenants and promotions, and convert
-// Tenants.
-func addWebhooks(ctx context.Context, mgr ctrl.Manager, o *owners.Resolver) error {
+// ledgers returns where the grants of shared quotas are kept, or nil if no webhook asks
+// for them.
+func (c Config) ledgers(mgr ctrl.Manager) *ledger.Store {
+	if c.Webhooks == nil {
+		return nil
+	}
+	return ledger.NewStore(mgr.GetClient(), mgr.GetAPIReader(), c.Namespace)
+}
+
+// addWebhooks has every replica judge namespaces, Tenants, promotions and the use of
+// shared quotas, and convert Tenants.
+func addWebhooks(ctx context.Context, mgr ctrl.Manager, c Config, o *owners.Resolver) error {
 	// A replica that does not lead reconciles nothing: its cache would begin to read
 	// these when the first request asks for them.
-	for _, object := range append(o.Cached(), &capsulev1beta2.Tenant{}) {
+	for _, object := range append(o.Cached(), &capsulev1beta2.Tenant{}, &corev1.ResourceQuota{}) {
 		if _, err := mgr.GetCache().GetInformer(ctx, object, cache.BlockUntilSynced(false)); err != nil {
 			return fmt.Errorf("add cache: %w", err)
 		}
@@ -101,7 +112,7 @@ func addWebhooks(ctx context.Context, mgr ctrl.Manager, o *owners.Resolver) erro
 	if err != nil {
 		return err
 	}
-	return admission.Register(mgr, admission.Options{Owners: o, Users: []string{user}})
+	return admission.Register(mgr, admission.Options{Owners: o, Users: []string{user}, Ledgers: c.ledgers(mgr)})
 }
 
 // whoAmI returns the user name under which the API server knows the controller, on

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	"tenancy.capsule.io/pkg/admission/internal/turns"
 	"tenancy.capsule.io/pkg/controller/objects"
 	"tenancy.capsule.io/pkg/tenant"
 )
@@ -48,7 +49,7 @@ type Places struct {
 	arrivals *Arrivals
 	clock    clock.Clock
 	// mine spares the replica conflicts with itself.
-	mine turns[tenant.Ref]
+	mine turns.Turns[tenant.Ref]
 }
 
 // NewPlaces returns the places of all Tenants. It reads with live, which must not
@@ -60,7 +61,7 @@ func NewPlaces(live client.Reader, status client.SubResourceWriter, arrivals *Ar
 // Take gives the namespace, which will have that UID, a place, or says why it gets none. On a dry run it
 // only says whether it would.
 func (p *Places) Take(ctx context.Context, ref tenant.Ref, namespace string, uid types.UID, dryRun bool) (refusal string, err error) {
-	done, err := p.mine.take(ctx, ref)
+	done, err := p.mine.Take(ctx, ref)
 	if err != nil {
 		return "", fmt.Errorf("wait for the quota of tenant %s: %w", ref.Name, err)
 	}

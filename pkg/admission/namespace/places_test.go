@@ -291,7 +291,7 @@ func TestPlacesGivesUpWithTheRequest(t *testing.T) {
 	if _, err := places.Take(ctx, tenant.RefOf(oil), "x", "x-1", false); !errors.Is(err, context.Canceled) {
 		t.Errorf("got error %v, want %v", err, context.Canceled)
 	}
-	if places.mine.keys[tenant.RefOf(oil)] != nil {
+	if places.mine.Len() != 0 {
 		t.Error("the turn is kept")
 	}
 }
@@ -337,36 +337,6 @@ func TestPlaceOfAnArrival(t *testing.T) {
 	refusal, err := NewPlaces(c, c.Status(), arrivals, clock).Take(t.Context(), tenant.RefOf(oil), "b", "b-1", false)
 	if err != nil || refusal == "" {
 		t.Errorf("want the only place to be taken, got %q, %v", refusal, err)
-	}
-}
-
-func TestTurns(t *testing.T) {
-	var turns turns[string]
-	done, err := turns.take(t.Context(), "a")
-	if err != nil {
-		t.Fatal(err)
-	}
-	other, err := turns.take(t.Context(), "b")
-	if err != nil {
-		t.Fatal(err)
-	}
-	other()
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := turns.take(ctx, "a"); !errors.Is(err, context.Canceled) {
-		t.Errorf("got error %v, want %v", err, context.Canceled)
-	}
-	waiting := make(chan struct{})
-	go func() {
-		defer close(waiting)
-		if next, err := turns.take(context.WithoutCancel(ctx), "a"); err == nil {
-			next()
-		}
-	}()
-	done()
-	<-waiting
-	if len(turns.keys) != 0 {
-		t.Errorf("keys are kept: %v", turns.keys)
 	}
 }
 

@@ -6,14 +6,20 @@
 //
 // Each namespace has a ResourceQuota of its own, whose limit is what the namespace
 // uses and all that is left. The controller of namespaces makes it; this one keeps
-// its limit up to date, and says in annotations what the tenant may use and does.
+// its limit up to date, and says in annotations what the tenant may use and does. The
+// limits follow what is used after a moment. That no more is used meanwhile, by all
+// of them at once, is up to the webhook of package resourcequotas, which asks the
+// ledgers that this controller makes: see package ledger.
 //
 // Invariants:
 //   - The limits are computed from what is used, which they have no influence on: a
 //     write of this controller gives it nothing to do.
 //   - A ResourceQuota that is as it should be is not written, and a tenant's are
 //     written at most once for a batch of changes: each change of one is a change of
-//     all.
+//     all. One in whose namespace objects have just been let in by the webhook is
+//     left alone for a while, unless its grants change.
+//   - The ledger is read after the ResourceQuotas, and each write is of the state that
+//     was read: two leaders, or one with an old cache, do no harm.
 package quotas
 
 import (
@@ -24,10 +30,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -36,6 +44,7 @@ import (
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/objects"
+	"tenancy.capsule.io/pkg/controller/quotas/ledger"
 	"tenancy.capsule.io/pkg/controller/report"
 	"tenancy.capsule.io/pkg/controller/usage"
 	"tenancy.capsule.io/pkg/tenant"
@@ -52,6 +61,11 @@ type reconciler struct {
 	client.Client
 	reports *report.Store
 	usage   *usage.Collector
+	// ledgers is nil if no webhook asks them.
+	ledgers *ledger.Store
+	// live reads from the API server.
+	live  client.Reader
+	clock clock.PassiveClock
 }
 
 // Reconcile shares the quotas of one Tenant.
@@ -62,7 +76,7 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 			return reconcile.Result{}, fmt.Errorf("get tenant: %w", err)
 		}
 		r.usage.Set(request.Name, Name, nil)
-		return reconcile.Result{}, nil
+		return reconcile.Result{}, r.prune(ctx, request.Name, nil)
 	}
 	present, err := Of(ctx, r, t)
 	if err != nil {
@@ -74,24 +88,46 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	}
 	var failures []error
 	var used []usage.Resource
+	var wake time.Time
 	for i := range items {
 		quotas := present[strconv.Itoa(i)]
 		total := Total(items[i].Hard, quotas)
 		used = append(used, usageOf(t, i, total, len(quotas))...)
 		if AreShared(t) {
-			failures = append(failures, r.share(ctx, items[i].Hard, total, quotas))
+			at, err := r.share(ctx, t, i, total, quotas)
+			failures = append(failures, err)
+			if !at.IsZero() && (wake.IsZero() || at.Before(wake)) {
+				wake = at
+			}
 		} else {
 			failures = append(failures, r.unshare(ctx, quotas))
 		}
 	}
 	r.usage.Set(t.Name, Name, used)
+	failures = append(failures, r.prune(ctx, t.Name, t))
 	err = errors.Join(failures...)
 	if apierrors.IsConflict(err) {
 		// What is used changed since: the cache will know.
 		return reconcile.Result{RequeueAfter: batch}, nil
 	}
 	r.reports.Set(tenant.RefOf(t), Name, "", err)
-	return reconcile.Result{}, err
+	if err != nil || wake.IsZero() {
+		return reconcile.Result{}, err
+	}
+	return reconcile.Result{RequeueAfter: max(wake.Sub(r.clock.Now()), batch)}, nil
+}
+
+// prune deletes the ledgers of a Tenant that are of no quota any more. The Tenant is
+// nil if it is gone.
+func (r *reconciler) prune(ctx context.Context, name string, t *capsulev1beta2.Tenant) error {
+	if r.ledgers == nil {
+		return nil
+	}
+	items := 0
+	if t != nil && AreShared(t) {
+		items = len(t.Spec.ResourceQuotas.Items)
+	}
+	return r.ledgers.Prune(ctx, name, items)
 }
 
 // usageOf returns what is exported of a quota.
@@ -111,32 +147,98 @@ func usageOf(t *capsulev1beta2.Tenant, item int, total corev1.ResourceList, name
 	return resources
 }
 
-// share writes the limits that are not what they should be.
-func (r *reconciler) share(ctx context.Context, hard, total corev1.ResourceList, quotas []*corev1.ResourceQuota) error {
-	said := annotations(usedPrefix, total)
-	return errors.Join(objects.InParallel(quotas, func(quota *corev1.ResourceQuota) error {
+// share takes the next step with the grants of a quota, and writes the limits that are
+// not what they should be. It returns when there is more to do if nothing happens, or
+// zero.
+func (r *reconciler) share(
+	ctx context.Context, t *capsulev1beta2.Tenant, item int, total corev1.ResourceList, quotas []*corev1.ResourceQuota,
+) (time.Time, error) {
+	hard := t.Spec.ResourceQuotas.Items[item].Hard
+	apply := func(quota *corev1.ResourceQuota) bool {
+		quota.Spec.Hard = Share(hard, total, quota.Status.Used)
+		setNotes(quota, annotations(usedPrefix, total), nil)
+		return true
+	}
+	var wake time.Time
+	if r.ledgers != nil {
+		p, err := r.grant(ctx, t, item, total, quotas)
+		if err != nil {
+			return wake, err
+		}
+		apply, wake = p.apply, p.wake
+	}
+	return wake, errors.Join(objects.InParallel(quotas, func(quota *corev1.ResourceQuota) error {
 		changed := quota.DeepCopy()
-		changed.Spec.Hard = Share(hard, total, quota.Status.Used)
-		setUsed(changed, said)
+		if !apply(changed) {
+			return nil
+		}
 		return r.write(ctx, quota, changed)
 	})...)
+}
+
+// grant writes what changes in the ledger of a quota, and returns what its
+// ResourceQuotas are to say then.
+func (r *reconciler) grant(
+	ctx context.Context, t *capsulev1beta2.Tenant, item int, total corev1.ResourceList, quotas []*corev1.ResourceQuota,
+) (*plan, error) {
+	hard, now := t.Spec.ResourceQuotas.Items[item].Hard, r.clock.Now()
+	l, err := r.ledgers.Get(ctx, t, item)
+	if err != nil {
+		return nil, err
+	}
+	if l == nil {
+		l = opened(hard, quotas, now)
+		if err := r.ledgers.Create(ctx, t, item, l); err != nil {
+			return nil, err
+		}
+	}
+	p := newPlan(l, hard, total, quotas, now)
+	if err := r.dropGone(ctx, t, item, p); err != nil {
+		return nil, err
+	}
+	changed, err := l.Changed()
+	if err != nil || !changed {
+		return p, err
+	}
+	return p, r.ledgers.Update(ctx, l)
+}
+
+// dropGone drops from the ledger what was granted to namespaces that have no
+// ResourceQuota any more. One that is made from now on says nothing of a grant.
+func (r *reconciler) dropGone(ctx context.Context, t *capsulev1beta2.Tenant, item int, p *plan) error {
+	for _, namespace := range p.gone {
+		key := client.ObjectKey{Namespace: namespace, Name: ledger.Name(t, item)}
+		switch err := r.live.Get(ctx, key, &corev1.ResourceQuota{}); {
+		case apierrors.IsNotFound(err):
+			delete(p.ledger.Accounts, namespace)
+		case err != nil:
+			return fmt.Errorf("get ResourceQuota %s: %w", key, err)
+		}
+	}
+	return nil
 }
 
 // unshare takes the annotations off that are about a tenant.
 func (r *reconciler) unshare(ctx context.Context, quotas []*corev1.ResourceQuota) error {
 	return errors.Join(objects.InParallel(quotas, func(quota *corev1.ResourceQuota) error {
 		changed := quota.DeepCopy()
-		setUsed(changed, nil)
+		setNotes(changed, nil, nil)
 		return r.write(ctx, quota, changed)
 	})...)
 }
 
-func setUsed(quota *corev1.ResourceQuota, said map[string]string) {
-	maps.DeleteFunc(quota.Annotations, func(name, _ string) bool { return strings.HasPrefix(name, usedPrefix) })
+// setNotes replaces what a ResourceQuota says about the tenant, and about the grants
+// of its namespace.
+func setNotes(quota *corev1.ResourceQuota, said ...map[string]string) {
+	maps.DeleteFunc(quota.Annotations, func(name, _ string) bool {
+		return strings.HasPrefix(name, usedPrefix) || name == ledger.GrantedAnnotation || name == ledger.SettlingAnnotation
+	})
 	if quota.Annotations == nil {
 		quota.Annotations = map[string]string{}
 	}
-	maps.Copy(quota.Annotations, said)
+	for _, annotations := range said {
+		maps.Copy(quota.Annotations, annotations)
+	}
 }
 
 // write writes what differs, if anything, of this very state of the object.
@@ -164,11 +266,14 @@ func sameQuantities(a, b corev1.ResourceList) bool {
 	return maps.EqualFunc(a, b, func(x, y resource.Quantity) bool { return x.Cmp(y) == 0 })
 }
 
-// Add registers the controller.
-func Add(mgr ctrl.Manager, reports *report.Store) error {
+// Add registers the controller. The ledgers are nil if no webhook asks them: what is
+// used may exceed the limit then, until the limits of the namespaces have followed.
+func Add(mgr ctrl.Manager, reports *report.Store, ledgers *ledger.Store) error {
 	collector, err := usage.Register(metrics.Registry)
 	if err != nil {
 		return err
 	}
-	return (&reconciler{Client: mgr.GetClient(), reports: reports, usage: collector}).watch(mgr)
+	return (&reconciler{
+		Client: mgr.GetClient(), reports: reports, usage: collector, ledgers: ledgers, live: mgr.GetAPIReader(), clock: clock.RealClock{},
+	}).watch(mgr)
 }

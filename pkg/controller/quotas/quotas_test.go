@@ -31,6 +31,7 @@ import (
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/controller/objects"
+	"tenancy.capsule.io/pkg/controller/quotas/ledger"
 	"tenancy.capsule.io/pkg/controller/report"
 	"tenancy.capsule.io/pkg/controller/usage"
 	"tenancy.capsule.io/pkg/tenant"
@@ -303,8 +304,11 @@ func TestEvents(t *testing.T) {
 		is   *corev1.ResourceQuota
 		want int
 	}{
-		"nothing":       {with(func(q *corev1.ResourceQuota) { q.ResourceVersion = "2" }), 0},
-		"what is hard":  {with(func(q *corev1.ResourceQuota) { q.Status.Hard = q.Spec.Hard }), 0},
+		"nothing":      {with(func(q *corev1.ResourceQuota) { q.ResourceVersion = "2" }), 0},
+		"what is hard": {with(func(q *corev1.ResourceQuota) { q.Status.Hard = q.Spec.Hard }), 0},
+		"that it was asked to be counted": {with(func(q *corev1.ResourceQuota) {
+			q.Annotations = map[string]string{ledger.SettlingAnnotation: "pods=settled"}
+		}), 2},
 		"what is used":  {with(func(q *corev1.ResourceQuota) { q.Status.Used = nil }), 2},
 		"its limit":     {with(func(q *corev1.ResourceQuota) { q.Spec.Hard = nil }), 2},
 		"an annotation": {with(func(q *corev1.ResourceQuota) { q.Annotations = map[string]string{"a": "b"} }), 2},
@@ -319,7 +323,19 @@ func TestEvents(t *testing.T) {
 			}
 		})
 	}
+	settling := with(func(q *corev1.ResourceQuota) {
+		q.Annotations = map[string]string{ledger.SettlingAnnotation: "pods=settled"}
+	})
+	counted := settling.DeepCopy()
+	counted.Status.Hard = counted.Spec.Hard
 	a := &asked{}
+	quotaHandler().Update(t.Context(), event.UpdateEvent{ObjectOld: settling, ObjectNew: counted}, a)
+	ledgerHandler().Update(t.Context(), event.UpdateEvent{ObjectOld: was, ObjectNew: was}, a)
+	ledgerHandler().Delete(t.Context(), event.DeleteEvent{Object: was}, a)
+	if len(a.names) != 4 {
+		t.Errorf("counted as asked, and ledgers: want 4 requests, got %q", a.names)
+	}
+	a = &asked{}
 	t1 := oil(capsulev1beta2.ResourceQuotaScopeTenant, list{"pods": "10"})
 	other, cordoned := t1.DeepCopy(), t1.DeepCopy()
 	other.Generation, other.Spec.ResourceQuotas.Items = 2, nil

@@ -19,6 +19,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	"tenancy.capsule.io/pkg/controller/objects"
+	"tenancy.capsule.io/pkg/controller/quotas/ledger"
 )
 
 const (
@@ -31,12 +33,31 @@ const (
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
 func (r *reconciler) watch(mgr ctrl.Manager) error {
-	return ctrl.NewControllerManagedBy(mgr).
+	b := ctrl.NewControllerManagedBy(mgr).
 		Named(Name).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
 		Watches(&capsulev1beta2.Tenant{}, tenantHandler()).
-		Watches(&corev1.ResourceQuota{}, quotaHandler()).
-		Complete(r)
+		Watches(&corev1.ResourceQuota{}, quotaHandler())
+	if r.ledgers != nil {
+		b = b.Watches(objects.Metadata(ledger.Kind), ledgerHandler())
+	}
+	return b.Complete(r)
+}
+
+// ledgerHandler asks for the Tenants of ledgers, which the webhook has written or
+// somebody has deleted.
+func ledgerHandler() handler.EventHandler {
+	return handler.Funcs{
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { ask(q, e.ObjectNew) },
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { ask(q, e.Object) },
+	}
+}
+
+// ask asks for the Tenant of an object that was made for one, after a while.
+func ask(q queue, object client.Object) {
+	if name := object.GetLabels()[capsulev1beta2.ManagedTenantLabel]; name != "" {
+		q.AddAfter(request(name), batch)
+	}
 }
 
 // tenantHandler asks for Tenants with other quotas.
@@ -57,13 +78,8 @@ func tenantHandler() handler.EventHandler {
 }
 
 // quotaHandler asks for the Tenants of ResourceQuotas that come, go, are used
-// differently or are not what they were made.
+// differently, are not what they were made, or were counted as they were asked to be.
 func quotaHandler() handler.EventHandler {
-	ask := func(q queue, quota client.Object) {
-		if name := quota.GetLabels()[capsulev1beta2.ManagedTenantLabel]; name != "" {
-			q.AddAfter(request(name), batch)
-		}
-	}
 	return handler.Funcs{
 		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { ask(q, e.Object) },
 		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { ask(q, e.Object) },
@@ -73,7 +89,8 @@ func quotaHandler() handler.EventHandler {
 			if !ok1 || !ok2 || was.UID != is.UID ||
 				!equality.Semantic.DeepEqual(was.Status.Used, is.Status.Used) ||
 				!equality.Semantic.DeepEqual(was.Spec, is.Spec) ||
-				!equality.Semantic.DeepEqual(was.Annotations, is.Annotations) {
+				!equality.Semantic.DeepEqual(was.Annotations, is.Annotations) ||
+				is.Annotations[ledger.SettlingAnnotation] != "" && !equality.Semantic.DeepEqual(was.Status.Hard, is.Status.Hard) {
 				ask(q, e.ObjectOld)
 				ask(q, e.ObjectNew)
 			}

@@ -1,16 +1,17 @@
 // Copyright The Capsule Tenancy Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package namespace
+// Package turns keeps requests of one process from getting in each other's way.
+package turns
 
 import (
 	"context"
 	"sync"
 )
 
-// turns lets one caller at a time through for each key. It holds nothing for keys
+// Turns lets one caller at a time through for each key. It holds nothing for keys
 // that nobody waits for. The zero value is ready.
-type turns[K comparable] struct {
+type Turns[K comparable] struct {
 	mu   sync.Mutex
 	keys map[K]*turn // guarded by mu
 }
@@ -19,12 +20,12 @@ type turns[K comparable] struct {
 type turn struct {
 	// token is in the channel while nobody has the turn.
 	token chan struct{}
-	// users have the turn or wait for it. Guarded by turns.mu.
+	// users have the turn or wait for it. Guarded by Turns.mu.
 	users int
 }
 
-// take waits for the turn. The caller has to call done afterwards, once.
-func (t *turns[K]) take(ctx context.Context, key K) (done func(), err error) {
+// Take waits for the turn. The caller has to call done afterwards, once.
+func (t *Turns[K]) Take(ctx context.Context, key K) (done func(), err error) {
 	mine := t.join(key)
 	select {
 	case <-mine.token:
@@ -38,7 +39,14 @@ func (t *turns[K]) take(ctx context.Context, key K) (done func(), err error) {
 	}
 }
 
-func (t *turns[K]) join(key K) *turn {
+// Len returns for how many keys somebody has the turn or waits.
+func (t *Turns[K]) Len() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.keys)
+}
+
+func (t *Turns[K]) join(key K) *turn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	mine := t.keys[key]
@@ -54,7 +62,7 @@ func (t *turns[K]) join(key K) *turn {
 	return mine
 }
 
-func (t *turns[K]) leave(key K, mine *turn) {
+func (t *Turns[K]) leave(key K, mine *turn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	mine.users--
