@@ -198,6 +198,7 @@ var hostile = map[string]string{
 	"a template in itself, nested":   `{{ define "x" }}` + nested(2000, `{{ if true }}`, `{{ template "x" }}`, `{{ end }}`) + `{{ end }}{{ template "x" }}`,
 	"templates in each other":        `{{ define "x" }}{{ if .x }}{{ template "y" . }}{{ end }}{{ end }}{{ define "y" }}{{ with .x }}{{ template "x" . }}{{ end }}{{ end }}`,
 	"blocks in blocks":               nested(maxDepth+1, `{{ range .x }}`, "", `{{ end }}`),
+	"as many blocks as there can be": nested(7000, `{{ if 1 }}`, "", `{{ end }}`),
 	"many alternatives":              `{{ if .x }}` + strings.Repeat(`{{ else if .x }}`, maxDepth+1) + `{{ end }}`,
 	"parentheses in parentheses":     `{{ ` + nested(maxDepth+1, "(", ".x", ")") + ` }}`,
 	"fields of parentheses":          `{{ ` + nested(maxDepth+1, "(", ".x", ").y") + ` }}`,
