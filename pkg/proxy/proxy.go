@@ -1,0 +1,154 @@
+// Copyright The Capsule Tenancy Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+)
+
+// The ends of an answer that somebody else's takes the place of.
+var (
+	errRefused = errors.New("refused by the API server")
+	errNoView  = errors.New("not answered by a view")
+)
+
+// Config says what a proxy is in front of.
+type Config struct {
+	// Upstream reaches the API server. Its credential is not used.
+	Upstream *rest.Config
+	// Clock tells how old what is remembered is.
+	Clock clock.Clock
+}
+
+// Proxy is an http.Handler.
+type Proxy struct {
+	router   *router
+	denied   *denied
+	upstream *url.URL
+	// native sends requests on as they are, and views what a view can answer to the
+	// view.
+	native, views *httputil.ReverseProxy
+	transport     *transport
+}
+
+// New returns a proxy in front of an API server. It fails if its address or its CA
+// cannot be understood.
+func New(c Config) (*Proxy, error) {
+	transport, err := newTransport(c.Upstream)
+	if err != nil {
+		return nil, err
+	}
+	upstream, _, err := rest.DefaultServerUrlFor(c.Upstream)
+	if err != nil {
+		return nil, fmt.Errorf("read address of the API server: %w", err)
+	}
+	p := &Proxy{router: newRouter(), denied: newDenied(c.Clock), upstream: upstream, transport: transport}
+	p.native = &httputil.ReverseProxy{
+		Rewrite: p.toNative, ModifyResponse: endRefusal, ErrorHandler: p.nativeFailed,
+		Transport: transport, FlushInterval: -1, ErrorLog: errorLog,
+	}
+	p.views = &httputil.ReverseProxy{
+		Rewrite: p.toView, ModifyResponse: rewriteAnswer, ErrorHandler: p.viewFailed,
+		Transport: transport, FlushInterval: -1, ErrorLog: errorLog,
+	}
+	return p, nil
+}
+
+// ServeHTTP implements http.Handler.
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	r := p.router.route(req)
+	if r == nil {
+		p.native.ServeHTTP(w, req)
+		return
+	}
+	r.request = req
+	req = req.WithContext(context.WithValue(req.Context(), routeKey{}, r))
+	if r.verb != verbGet && p.denied.contains(refusalOf(req, r)) {
+		p.views.ServeHTTP(w, req)
+		return
+	}
+	p.native.ServeHTTP(w, req)
+}
+
+// errorLog is told when an answer ends early: mostly because its client has gone.
+var errorLog = log.New(logWriter{}, "", 0)
+
+type logWriter struct{}
+
+// Write implements io.Writer.
+func (logWriter) Write(line []byte) (int, error) {
+	klog.V(4).InfoS("An answer ended early", "reason", strings.TrimSpace(string(line))) //nolint:loggercheck // there is no context here
+	return len(line), nil
+}
+
+type routeKey struct{}
+
+// routeOf returns the route of a request that a view may be asked for, or nil.
+func routeOf(ctx context.Context) *route {
+	r, _ := ctx.Value(routeKey{}).(*route)
+	return r
+}
+
+// toNative makes the request that goes upstream. Headers that the client named as those
+// of its connection are gone already.
+func (p *Proxy) toNative(r *httputil.ProxyRequest) {
+	r.SetURL(p.upstream)
+	r.Out.Host = p.upstream.Host
+	for name := range r.Out.Header {
+		if strings.HasPrefix(name, remotePrefix) {
+			delete(r.Out.Header, name)
+		}
+	}
+	// The API server writes it into its audit log.
+	r.Out.Header["X-Forwarded-For"] = r.In.Header["X-Forwarded-For"]
+	r.SetXForwarded()
+}
+
+// remotePrefix begins the headers by which proxies that the API server trusts say who
+// asks. It does not trust this one, and nobody is to try.
+const remotePrefix = "X-Remote-"
+
+// endRefusal ends the API server's answer if it is a refusal of what a view can answer.
+func endRefusal(resp *http.Response) error {
+	if resp.StatusCode == http.StatusForbidden && routeOf(resp.Request.Context()) != nil {
+		return errRefused
+	}
+	return nil
+}
+
+// nativeFailed answers, to a request that went upstream, where the API server did not, or its answer was ended.
+func (p *Proxy) nativeFailed(w http.ResponseWriter, req *http.Request, err error) {
+	r := routeOf(req.Context())
+	if r == nil || !errors.Is(err, errRefused) {
+		fail(w, req, err)
+		return
+	}
+	if r.verb != verbGet {
+		p.denied.add(refusalOf(req, r))
+	}
+	p.views.ServeHTTP(w, r.request.WithContext(req.Context()))
+}
+
+// fail tells a client that the API server cannot be asked.
+func fail(w http.ResponseWriter, req *http.Request, err error) {
+	logger := klog.FromContext(req.Context())
+	if req.Context().Err() != nil {
+		logger.V(4).Info("The client has gone", "method", req.Method, "path", req.URL.Path)
+		return
+	}
+	logger.Error(err, "The API server does not answer", "method", req.Method, "path", req.URL.Path)
+	writeError(w, req, apierrors.NewServiceUnavailable("the API server does not answer: try again later"))
+}
