@@ -14,6 +14,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/cache"
+	apirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/utils/clock"
 )
 
@@ -56,10 +57,13 @@ func refusalOf(req *http.Request, r *route) refusal {
 func callerOf(req *http.Request) [sha256.Size]byte {
 	hash := sha256.New()
 	for _, name := range slices.Sorted(maps.Keys(req.Header)) {
-		if name == "Authorization" || strings.HasPrefix(name, impersonatePrefix) {
+		if name == "Authorization" || name == "Sec-Websocket-Protocol" || strings.HasPrefix(name, impersonatePrefix) {
 			// Quoted, for what is a name and what are values is the caller's to choose.
 			fmt.Fprintf(hash, "%q %q\n", name, req.Header[name])
 		}
+	}
+	if u, ok := apirequest.UserFrom(req.Context()); ok {
+		fmt.Fprintf(hash, "%q %q %q %q\n", u.GetName(), u.GetUID(), u.GetGroups(), u.GetExtra())
 	}
 	return [sha256.Size]byte(hash.Sum(nil))
 }

@@ -5,6 +5,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/pem"
 	"io"
 	"net/http"
@@ -70,8 +71,15 @@ type fixture struct {
 
 func newFixture(tb testing.TB, handler http.HandlerFunc) *fixture {
 	tb.Helper()
+	return newFixtureWith(tb, func(*Config) {}, handler)
+}
+
+// newFixtureWith returns one whose proxy is not the plainest.
+func newFixtureWith(tb testing.TB, configure func(*Config), handler http.HandlerFunc) *fixture {
+	tb.Helper()
 	f := &fixture{upstream: newUpstream(tb, handler), clock: clocktesting.NewFakeClock(time.Unix(0, 0))}
-	p, err := New(Config{
+	config := Config{
+		AuthTypes: []AuthType{BearerToken},
 		Upstream: &rest.Config{
 			Host:        f.upstream.URL,
 			BearerToken: "the proxy's own",
@@ -80,12 +88,15 @@ func newFixture(tb testing.TB, handler http.HandlerFunc) *fixture {
 			},
 		},
 		Clock: f.clock,
-	})
+	}
+	configure(&config)
+	p, err := New(config)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	f.server = httptest.NewUnstartedServer(p)
 	f.server.EnableHTTP2 = true
+	f.server.TLS = &tls.Config{ClientAuth: tls.RequestClientCert} //nolint:gosec // a test's
 	f.server.StartTLS()
 	tb.Cleanup(func() {
 		f.server.Client().CloseIdleConnections()

@@ -27,8 +27,14 @@ var (
 
 // Config says what a proxy is in front of.
 type Config struct {
-	// Upstream reaches the API server. Its credential is not used.
+	// Upstream reaches the API server. Its credential is used for callers with client
+	// certificates alone.
 	Upstream *rest.Config
+	// AuthTypes are the credentials that callers may come with, those first that count
+	// where there are several.
+	AuthTypes []AuthType
+	// Certificates is nil if client certificates are nobody's credential here.
+	Certificates *Certificates
 	// Clock tells how old what is remembered is.
 	Clock clock.Clock
 }
@@ -42,12 +48,17 @@ type Proxy struct {
 	// view.
 	native, views *httputil.ReverseProxy
 	transport     *transport
+
+	authTypes    []AuthType
+	certificates *Certificates
+	// asUser serves requests with the user of a certificate in their context.
+	asUser http.Handler
 }
 
 // New returns a proxy in front of an API server. It fails if its address or its CA
 // cannot be understood.
 func New(c Config) (*Proxy, error) {
-	transport, err := newTransport(c.Upstream)
+	transport, err := newTransport(c.Upstream, c.Certificates != nil)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +66,10 @@ func New(c Config) (*Proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read address of the API server: %w", err)
 	}
-	p := &Proxy{router: newRouter(), denied: newDenied(c.Clock), upstream: upstream, transport: transport}
+	p := &Proxy{
+		router: newRouter(), denied: newDenied(c.Clock), upstream: upstream, transport: transport,
+		authTypes: c.AuthTypes, certificates: c.Certificates,
+	}
 	p.native = &httputil.ReverseProxy{
 		Rewrite: p.toNative, ModifyResponse: endRefusal, ErrorHandler: p.nativeFailed,
 		Transport: transport, FlushInterval: -1, ErrorLog: errorLog,
@@ -64,11 +78,17 @@ func New(c Config) (*Proxy, error) {
 		Rewrite: p.toView, ModifyResponse: rewriteAnswer, ErrorHandler: p.viewFailed,
 		Transport: transport, FlushInterval: -1, ErrorLog: errorLog,
 	}
+	if p.certificates != nil {
+		p.asUser = p.withImpersonation()
+	}
 	return p, nil
 }
 
 // ServeHTTP implements http.Handler.
-func (p *Proxy) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, req *http.Request) { p.identify(w, req) }
+
+// serve serves a request of a caller who is known, or is the API server's to know.
+func (p *Proxy) serve(w http.ResponseWriter, req *http.Request) {
 	r := p.router.route(req)
 	if r == nil {
 		p.native.ServeHTTP(w, req)
@@ -112,6 +132,7 @@ func (p *Proxy) toNative(r *httputil.ProxyRequest) {
 			delete(r.Out.Header, name)
 		}
 	}
+	removeClaims(r.Out.Context(), r.Out.Header)
 	// The API server writes it into its audit log.
 	r.Out.Header["X-Forwarded-For"] = r.In.Header["X-Forwarded-For"]
 	r.SetXForwarded()
