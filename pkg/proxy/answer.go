@@ -34,22 +34,27 @@ const (
 
 // toView makes the request that asks the view.
 func (p *Proxy) toView(r *httputil.ProxyRequest) {
-	p.toNative(r)
+	// What is compressed cannot be rewritten.
+	p.toNativePlain(r)
 	route := routeOf(r.In.Context())
 	r.Out.URL.Path, r.Out.URL.RawPath = path.Join(p.upstream.Path, route.path), ""
 	r.Out.URL.RawQuery = route.query
-	// What is compressed cannot be rewritten.
-	r.Out.Header.Set("Accept-Encoding", "identity")
 }
 
 // viewFailed answers where the view did not.
 func (p *Proxy) viewFailed(w http.ResponseWriter, req *http.Request, err error) {
-	if !errors.Is(err, errNoView) {
-		fail(w, req, err)
-		return
+	r := routeOf(req.Context())
+	switch {
+	case errors.Is(err, errAbsent):
+		writeError(w, r.request, r.absent)
+	case !errors.Is(err, errNoView) && r.absent == nil:
+		fail(w, r.request, err)
+	case r.refused != nil:
+		// Whatever keeps the view from being asked, the native answer is the caller's.
+		r.refused.write(w)
+	default:
+		p.native.ServeHTTP(w, r.request)
 	}
-	// Whatever keeps the view from being asked, the native answer is the caller's.
-	p.native.ServeHTTP(w, routeOf(req.Context()).request)
 }
 
 // rewriteAnswer makes a view's answer a native one.
@@ -61,6 +66,9 @@ func rewriteAnswer(resp *http.Response) error {
 	}
 	if resp.StatusCode != http.StatusOK {
 		return rewriteStatus(resp, r, mediaType)
+	}
+	if r.absent != nil {
+		return errNoView
 	}
 	transform := transformation(r, mediaType)
 	if transform == nil {
@@ -147,6 +155,12 @@ func rewriteStatus(resp *http.Response, r *route, mediaType string) error {
 		return errNoView
 	case err != nil:
 		return fmt.Errorf("the view answers with status %d: %w", resp.StatusCode, err)
+	}
+	if r.absent != nil {
+		if resp.StatusCode == http.StatusNotFound {
+			return errAbsent
+		}
+		return errNoView
 	}
 	r.resource.Status(status)
 	if data, err = encode(status); err != nil {

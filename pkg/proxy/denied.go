@@ -57,7 +57,7 @@ func refusalOf(req *http.Request, r *route) refusal {
 func callerOf(req *http.Request) [sha256.Size]byte {
 	hash := sha256.New()
 	for _, name := range slices.Sorted(maps.Keys(req.Header)) {
-		if name == "Authorization" || name == "Sec-Websocket-Protocol" || strings.HasPrefix(name, impersonatePrefix) {
+		if saysWho(name) {
 			// Quoted, for what is a name and what are values is the caller's to choose.
 			fmt.Fprintf(hash, "%q %q\n", name, req.Header[name])
 		}
@@ -70,3 +70,8 @@ func callerOf(req *http.Request) [sha256.Size]byte {
 
 // impersonatePrefix begins the headers by which a caller asks to be somebody else.
 const impersonatePrefix = "Impersonate-"
+
+// saysWho reports whether a header says who asks, or who he is to be taken for.
+func saysWho(name string) bool {
+	return name == "Authorization" || name == "Sec-Websocket-Protocol" || strings.HasPrefix(name, impersonatePrefix)
+}

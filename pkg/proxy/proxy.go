@@ -7,7 +7,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log"
+	"maps"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -23,6 +25,7 @@ import (
 var (
 	errRefused = errors.New("refused by the API server")
 	errNoView  = errors.New("not answered by a view")
+	errAbsent  = errors.New("of a namespace that the view does not have")
 )
 
 // Config says what a proxy is in front of.
@@ -47,7 +50,9 @@ type Proxy struct {
 	// native sends requests on as they are, and views what a view can answer to the
 	// view.
 	native, views *httputil.ReverseProxy
-	transport     *transport
+	// reviews sends on what callers ask about themselves.
+	reviews   *httputil.ReverseProxy
+	transport *transport
 
 	authTypes    []AuthType
 	certificates *Certificates
@@ -78,6 +83,10 @@ func New(c Config) (*Proxy, error) {
 		Rewrite: p.toView, ModifyResponse: rewriteAnswer, ErrorHandler: p.viewFailed,
 		Transport: transport, FlushInterval: -1, ErrorLog: errorLog,
 	}
+	p.reviews = &httputil.ReverseProxy{
+		Rewrite: p.toNativePlain, ModifyResponse: p.reviseReview, ErrorHandler: fail,
+		Transport: transport, FlushInterval: -1, ErrorLog: errorLog,
+	}
 	if p.certificates != nil {
 		p.asUser = p.withImpersonation()
 	}
@@ -89,6 +98,10 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, req *http.Request) { p.identify
 
 // serve serves a request of a caller who is known, or is the API server's to know.
 func (p *Proxy) serve(w http.ResponseWriter, req *http.Request) {
+	if isReview(req) {
+		p.serveReview(w, req)
+		return
+	}
 	r := p.router.route(req)
 	if r == nil {
 		p.native.ServeHTTP(w, req)
@@ -138,16 +151,41 @@ func (p *Proxy) toNative(r *httputil.ProxyRequest) {
 	r.SetXForwarded()
 }
 
+// toNativePlain makes a request that goes upstream, whose answer has to be understood.
+func (p *Proxy) toNativePlain(r *httputil.ProxyRequest) {
+	p.toNative(r)
+	r.Out.Header.Set("Accept-Encoding", "identity")
+}
+
 // remotePrefix begins the headers by which proxies that the API server trusts say who
 // asks. It does not trust this one, and nobody is to try.
 const remotePrefix = "X-Remote-"
 
 // endRefusal ends the API server's answer if it is a refusal of what a view can answer.
 func endRefusal(resp *http.Response) error {
-	if resp.StatusCode == http.StatusForbidden && routeOf(resp.Request.Context()) != nil {
-		return errRefused
+	r := routeOf(resp.Request.Context())
+	if r == nil || resp.StatusCode != http.StatusForbidden {
+		return nil
 	}
-	return nil
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxStatus))
+	if err != nil {
+		return fmt.Errorf("read refusal: %w", err)
+	}
+	r.refused = &refusedAnswer{resp.Header, body}
+	return errRefused
+}
+
+// refusedAnswer is an answer with status 403.
+type refusedAnswer struct {
+	header http.Header
+	body   []byte
+}
+
+func (a *refusedAnswer) write(w http.ResponseWriter) {
+	maps.Copy(w.Header(), a.header)
+	w.WriteHeader(http.StatusForbidden)
+	// Who does not take it has gone.
+	_, _ = w.Write(a.body)
 }
 
 // nativeFailed answers, to a request that went upstream, where the API server did not, or its answer was ended.

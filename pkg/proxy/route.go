@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"path"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -27,7 +29,12 @@ const (
 // route is a request that a view can answer.
 type route struct {
 	// request is the client's.
-	request  *http.Request
+	request *http.Request
+	// refused is the API server's answer to it, if that was asked.
+	refused *refusedAnswer
+	// absent is what is said of something in a namespace if the view does not have the
+	// namespace, and nil where the view's answer is the answer.
+	absent   error
 	resource *rewrite.Resource
 	verb     string
 	// path and query are those of the view.
@@ -59,7 +66,13 @@ func (r *router) route(req *http.Request) *route {
 		return nil
 	}
 	info, err := r.info.NewRequestInfo(req)
-	if err != nil || !info.IsResourceRequest || info.Subresource != "" || info.Namespace != "" && info.Resource != "namespaces" {
+	if err != nil || !info.IsResourceRequest {
+		return nil
+	}
+	if info.Namespace != "" && (info.Resource != "namespaces" || info.Subresource != "") {
+		return r.within(info)
+	}
+	if info.Subresource != "" {
 		return nil
 	}
 	resource, ok := r.resources[schema.GroupVersionResource{Group: info.APIGroup, Version: info.APIVersion, Resource: info.Resource}]
@@ -87,4 +100,22 @@ func (r *router) route(req *http.Request) *route {
 	}
 	found.query = query.Encode()
 	return found
+}
+
+// within returns what a view is to be asked where the API server refuses to tell of
+// something in a namespace: whether there is that namespace. Who makes a namespace if
+// there is none has to learn that there is none.
+func (r *router) within(info *apirequest.RequestInfo) *route {
+	if info.Verb != verbGet && info.Verb != verbList {
+		return nil
+	}
+	resource := r.resources[corev1.SchemeGroupVersion.WithResource("namespaces")]
+	absent := apierrors.NewNotFound(corev1.Resource("namespaces"), info.Namespace)
+	if info.Verb == verbGet {
+		absent = apierrors.NewNotFound(schema.GroupResource{Group: info.APIGroup, Resource: info.Resource}, info.Name)
+	}
+	return &route{
+		absent: absent, resource: resource, verb: verbGet,
+		path: path.Join("/apis", resource.View.GroupVersion().String(), resource.View.Resource, url.PathEscape(info.Namespace)),
+	}
 }
