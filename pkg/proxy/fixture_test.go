@@ -66,6 +66,7 @@ func paths(requests []*http.Request) []string {
 type fixture struct {
 	upstream *upstream
 	clock    *clocktesting.FakeClock
+	proxy    *Proxy
 	server   *httptest.Server
 }
 
@@ -94,6 +95,7 @@ func newFixtureWith(tb testing.TB, configure func(*Config), handler http.Handler
 	if err != nil {
 		tb.Fatal(err)
 	}
+	f.proxy = p
 	f.server = httptest.NewUnstartedServer(p)
 	f.server.EnableHTTP2 = true
 	f.server.TLS = &tls.Config{ClientAuth: tls.RequestClientCert} //nolint:gosec // a test's

@@ -14,6 +14,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/rest"
@@ -38,6 +39,8 @@ type Config struct {
 	AuthTypes []AuthType
 	// Certificates is nil if client certificates are nobody's credential here.
 	Certificates *Certificates
+	// IgnoredUsers and IgnoredGroups are the names of callers for whom no view is asked.
+	IgnoredUsers, IgnoredGroups []string
 	// Clock tells how old what is remembered is.
 	Clock clock.Clock
 }
@@ -56,6 +59,10 @@ type Proxy struct {
 
 	authTypes    []AuthType
 	certificates *Certificates
+	ignored      *ignored
+	metrics      *metrics
+	// handler is everything.
+	handler http.Handler
 	// asUser serves requests with the user of a certificate in their context.
 	asUser http.Handler
 }
@@ -73,8 +80,10 @@ func New(c Config) (*Proxy, error) {
 	}
 	p := &Proxy{
 		router: newRouter(), denied: newDenied(c.Clock), upstream: upstream, transport: transport,
-		authTypes: c.AuthTypes, certificates: c.Certificates,
+		authTypes: c.AuthTypes, certificates: c.Certificates, metrics: newMetrics(),
 	}
+	p.ignored = newIgnored(c, p)
+	p.handler = p.measured(http.HandlerFunc(p.identify))
 	p.native = &httputil.ReverseProxy{
 		Rewrite: p.toNative, ModifyResponse: endRefusal, ErrorHandler: p.nativeFailed,
 		Transport: transport, FlushInterval: -1, ErrorLog: errorLog,
@@ -94,26 +103,43 @@ func New(c Config) (*Proxy, error) {
 }
 
 // ServeHTTP implements http.Handler.
-func (p *Proxy) ServeHTTP(w http.ResponseWriter, req *http.Request) { p.identify(w, req) }
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, req *http.Request) { p.handler.ServeHTTP(w, req) }
 
 // serve serves a request of a caller who is known, or is the API server's to know.
 func (p *Proxy) serve(w http.ResponseWriter, req *http.Request) {
-	if isReview(req) {
-		p.serveReview(w, req)
+	r := p.router.route(req)
+	if r == nil && !isReview(req) {
+		p.native.ServeHTTP(w, req)
 		return
 	}
-	r := p.router.route(req)
-	if r == nil {
+	switch ignore, err := p.ignored.contains(req); {
+	case err != nil:
+		fail(w, req, err)
+		return
+	case ignore:
 		p.native.ServeHTTP(w, req)
+		return
+	case r == nil:
+		p.serveReview(w, req)
 		return
 	}
 	r.request = req
 	req = req.WithContext(context.WithValue(req.Context(), routeKey{}, r))
 	if r.verb != verbGet && p.denied.contains(refusalOf(req, r)) {
-		p.views.ServeHTTP(w, req)
+		p.serveView(w, req, r)
 		return
 	}
 	p.native.ServeHTTP(w, req)
+}
+
+// serveView serves what the view answers.
+func (p *Proxy) serveView(w http.ResponseWriter, req *http.Request, r *route) {
+	if r.verb != verbWatch {
+		defer func(start time.Time) {
+			p.metrics.viewTime.WithLabelValues(r.resource.View.Resource).Observe(time.Since(start).Seconds())
+		}(time.Now())
+	}
+	p.views.ServeHTTP(w, req)
 }
 
 // errorLog is told when an answer ends early: mostly because its client has gone.
@@ -198,7 +224,7 @@ func (p *Proxy) nativeFailed(w http.ResponseWriter, req *http.Request, err error
 	if r.verb != verbGet {
 		p.denied.add(refusalOf(req, r))
 	}
-	p.views.ServeHTTP(w, r.request.WithContext(req.Context()))
+	p.serveView(w, r.request.WithContext(req.Context()), r)
 }
 
 // fail tells a client that the API server cannot be asked.

@@ -191,10 +191,20 @@ func (p *Proxy) holds(req *http.Request, resource *rewrite.Resource) (bool, erro
 
 // isAny reports whether there is an object in the caller's view.
 func (p *Proxy) isAny(req *http.Request, resource *rewrite.Resource) (bool, error) {
-	url := *p.upstream
-	url.Path = path.Join(url.Path, "/apis", resource.View.GroupVersion().String(), resource.View.Resource)
-	url.RawQuery = "limit=1"
-	out, err := http.NewRequestWithContext(req.Context(), http.MethodGet, url.String(), nil)
+	list := &metav1.PartialObjectMetadataList{}
+	ok, err := p.ask(req, http.MethodGet, path.Join("/apis", resource.View.GroupVersion().String(), resource.View.Resource)+"?limit=1", nil, list)
+	// A refusal says nothing of what the proxy would serve: the API server's no stands.
+	return ok && len(list.Items) > 0, err
+}
+
+// ask asks the API server something else with the credential of a request, and reports
+// whether it answered. A refusal is no error.
+func (p *Proxy) ask(req *http.Request, method, uri string, body []byte, answer any) (bool, error) {
+	url, err := p.upstream.Parse(strings.TrimSuffix(p.upstream.Path, "/") + uri)
+	if err != nil {
+		return false, fmt.Errorf("make request: %w", err)
+	}
+	out, err := http.NewRequestWithContext(req.Context(), method, url.String(), bytes.NewReader(body))
 	if err != nil {
 		return false, fmt.Errorf("make request: %w", err)
 	}
@@ -205,19 +215,21 @@ func (p *Proxy) isAny(req *http.Request, resource *rewrite.Resource) (bool, erro
 			}
 		}
 	}
-	out.Header.Set("Accept", "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1")
+	out.Header.Set("Accept", "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json")
+	out.Header.Set("Content-Type", runtime.ContentTypeJSON)
 	resp, err := p.transport.RoundTrip(out)
 	if err != nil {
-		return false, fmt.Errorf("ask view: %w", err)
+		return false, fmt.Errorf("ask the API server: %w", err)
 	}
 	defer resp.Body.Close() //nolint:errcheck // only read
-	if resp.StatusCode != http.StatusOK {
-		// It says nothing of what the proxy would serve: the API server's no stands.
+	switch {
+	case resp.StatusCode >= http.StatusInternalServerError, resp.StatusCode == http.StatusTooManyRequests:
+		return false, fmt.Errorf("the API server answers with status %d", resp.StatusCode)
+	case resp.StatusCode >= http.StatusMultipleChoices:
 		return false, nil
 	}
-	list := &metav1.PartialObjectMetadataList{}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxReview)).Decode(list); err != nil {
-		return false, fmt.Errorf("decode view: %w", err)
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxReview)).Decode(answer); err != nil {
+		return false, fmt.Errorf("decode answer: %w", err)
 	}
-	return len(list.Items) > 0, nil
+	return true, nil
 }
