@@ -75,14 +75,14 @@ func (p *Proxy) serveReview(w http.ResponseWriter, req *http.Request) {
 }
 
 // adapt makes a question that of the API server's own requests, and reports whether it
-// changed: a namespace is authorized within itself.
+// changed: a namespace is authorized within itself. kubectl names that of its context.
 func adapt(object runtime.Object) bool {
 	asked, ok := object.(*authorizationv1.SelfSubjectAccessReview)
 	if !ok || asked.Spec.ResourceAttributes == nil {
 		return false
 	}
 	a := asked.Spec.ResourceAttributes
-	if a.Group != "" || a.Resource != "namespaces" || a.Name == "" || a.Namespace != "" {
+	if a.Group != "" || a.Resource != "namespaces" || a.Name == "" || a.Namespace == a.Name {
 		return false
 	}
 	a.Namespace = a.Name
@@ -126,7 +126,8 @@ func (p *Proxy) reviseAccess(r *review, answer *authorizationv1.SelfSubjectAcces
 		return false, nil
 	}
 	a := asked.Spec.ResourceAttributes
-	if a.Name != "" || a.Namespace != "" || a.Subresource != "" || !slices.Contains([]string{verbGet, verbList, verbWatch}, a.Verb) {
+	// What namespace kubectl names says nothing of what is in none.
+	if a.Name != "" || a.Subresource != "" || !slices.Contains([]string{verbGet, verbList, verbWatch}, a.Verb) {
 		return false, nil
 	}
 	for _, resource := range p.router.resources {

@@ -96,20 +96,21 @@ func TestAccessReview(t *testing.T) {
 		given   authorizationv1.ResourceAttributes
 		want    authorizationv1.SubjectAccessReviewStatus
 	}{
-		"list of what there is some of":        {[]string{"tenantnodes"}, authorizationv1.ResourceAttributes{Verb: "list", Resource: "nodes"}, authorizationv1.SubjectAccessReviewStatus{Allowed: true, Reason: reason}},
-		"get, of no name":                      {[]string{"tenantstorageclasses"}, authorizationv1.ResourceAttributes{Verb: "get", Group: "storage.k8s.io", Version: "v1", Resource: "storageclasses"}, authorizationv1.SubjectAccessReviewStatus{Allowed: true, Reason: reason}},
-		"watch, of any version":                {[]string{"tenantnodes"}, authorizationv1.ResourceAttributes{Verb: "watch", Version: "*", Resource: "nodes"}, authorizationv1.SubjectAccessReviewStatus{Allowed: true, Reason: reason}},
-		"list of what there is nothing of":     {nil, authorizationv1.ResourceAttributes{Verb: "list", Resource: "nodes"}, authorizationv1.SubjectAccessReviewStatus{Reason: "no"}},
-		"namespaces before the first":          {[]string{"mytenants"}, authorizationv1.ResourceAttributes{Verb: "list", Resource: "namespaces"}, authorizationv1.SubjectAccessReviewStatus{Allowed: true, Reason: reason}},
-		"one":                                  {[]string{"tenantnodes"}, authorizationv1.ResourceAttributes{Verb: "get", Resource: "nodes", Name: "a"}, authorizationv1.SubjectAccessReviewStatus{Reason: "no"}},
-		"another version":                      {[]string{"tenantnodes"}, authorizationv1.ResourceAttributes{Verb: "list", Version: "v2", Resource: "nodes"}, authorizationv1.SubjectAccessReviewStatus{Reason: "no"}},
-		"another group":                        {[]string{"tenantnodes"}, authorizationv1.ResourceAttributes{Verb: "list", Group: "metrics.k8s.io", Resource: "nodes"}, authorizationv1.SubjectAccessReviewStatus{Reason: "no"}},
-		"a write":                              {[]string{"tenantnodes"}, authorizationv1.ResourceAttributes{Verb: "delete", Resource: "nodes"}, authorizationv1.SubjectAccessReviewStatus{Reason: "no"}},
-		"a subresource":                        {[]string{"tenantnodes"}, authorizationv1.ResourceAttributes{Verb: "get", Resource: "nodes", Subresource: "proxy"}, authorizationv1.SubjectAccessReviewStatus{Reason: "no"}},
-		"all":                                  {[]string{"tenantnodes"}, authorizationv1.ResourceAttributes{Verb: "list", Group: "*", Resource: "*"}, authorizationv1.SubjectAccessReviewStatus{Reason: "no"}},
-		"a namespace is asked for in itself":   {nil, authorizationv1.ResourceAttributes{Verb: "delete", Resource: "namespaces", Name: "oil"}, authorizationv1.SubjectAccessReviewStatus{Allowed: true, Reason: "in oil"}},
-		"another namespace":                    {[]string{"tenantnamespaces"}, authorizationv1.ResourceAttributes{Verb: "get", Resource: "namespaces", Name: "gas"}, authorizationv1.SubjectAccessReviewStatus{Reason: "no"}},
-		"what is in a namespace is not served": {[]string{"tenantnodes"}, authorizationv1.ResourceAttributes{Verb: "list", Resource: "nodes", Namespace: "gas"}, authorizationv1.SubjectAccessReviewStatus{Reason: "no"}},
+		"list of what there is some of":      {[]string{"tenantnodes"}, authorizationv1.ResourceAttributes{Verb: "list", Resource: "nodes"}, authorizationv1.SubjectAccessReviewStatus{Allowed: true, Reason: reason}},
+		"get, of no name":                    {[]string{"tenantstorageclasses"}, authorizationv1.ResourceAttributes{Verb: "get", Group: "storage.k8s.io", Version: "v1", Resource: "storageclasses"}, authorizationv1.SubjectAccessReviewStatus{Allowed: true, Reason: reason}},
+		"watch, of any version":              {[]string{"tenantnodes"}, authorizationv1.ResourceAttributes{Verb: "watch", Version: "*", Resource: "nodes"}, authorizationv1.SubjectAccessReviewStatus{Allowed: true, Reason: reason}},
+		"list of what there is nothing of":   {nil, authorizationv1.ResourceAttributes{Verb: "list", Resource: "nodes"}, authorizationv1.SubjectAccessReviewStatus{Reason: "no"}},
+		"namespaces before the first":        {[]string{"mytenants"}, authorizationv1.ResourceAttributes{Verb: "list", Resource: "namespaces"}, authorizationv1.SubjectAccessReviewStatus{Allowed: true, Reason: reason}},
+		"one":                                {[]string{"tenantnodes"}, authorizationv1.ResourceAttributes{Verb: "get", Resource: "nodes", Name: "a"}, authorizationv1.SubjectAccessReviewStatus{Reason: "no"}},
+		"another version":                    {[]string{"tenantnodes"}, authorizationv1.ResourceAttributes{Verb: "list", Version: "v2", Resource: "nodes"}, authorizationv1.SubjectAccessReviewStatus{Reason: "no"}},
+		"another group":                      {[]string{"tenantnodes"}, authorizationv1.ResourceAttributes{Verb: "list", Group: "metrics.k8s.io", Resource: "nodes"}, authorizationv1.SubjectAccessReviewStatus{Reason: "no"}},
+		"a write":                            {[]string{"tenantnodes"}, authorizationv1.ResourceAttributes{Verb: "delete", Resource: "nodes"}, authorizationv1.SubjectAccessReviewStatus{Reason: "no"}},
+		"a subresource":                      {[]string{"tenantnodes"}, authorizationv1.ResourceAttributes{Verb: "get", Resource: "nodes", Subresource: "proxy"}, authorizationv1.SubjectAccessReviewStatus{Reason: "no"}},
+		"all":                                {[]string{"tenantnodes"}, authorizationv1.ResourceAttributes{Verb: "list", Group: "*", Resource: "*"}, authorizationv1.SubjectAccessReviewStatus{Reason: "no"}},
+		"a namespace is asked for in itself": {nil, authorizationv1.ResourceAttributes{Verb: "delete", Resource: "namespaces", Name: "oil"}, authorizationv1.SubjectAccessReviewStatus{Allowed: true, Reason: "in oil"}},
+		"another namespace":                  {[]string{"tenantnamespaces"}, authorizationv1.ResourceAttributes{Verb: "get", Resource: "namespaces", Name: "gas"}, authorizationv1.SubjectAccessReviewStatus{Reason: "no"}},
+		"the namespace of a context":         {[]string{"tenantnodes"}, authorizationv1.ResourceAttributes{Verb: "list", Resource: "nodes", Namespace: "default"}, authorizationv1.SubjectAccessReviewStatus{Allowed: true, Reason: reason}},
+		"a namespace, from another one":      {nil, authorizationv1.ResourceAttributes{Verb: "get", Resource: "namespaces", Name: "oil", Namespace: "default"}, authorizationv1.SubjectAccessReviewStatus{Allowed: true, Reason: "in oil"}},
 	} {
 		for _, mediaType := range []string{runtime.ContentTypeJSON, runtime.ContentTypeProtobuf} {
 			t.Run(name+" "+mediaType, func(t *testing.T) {
