@@ -1,0 +1,17 @@
+// Copyright The Capsule Tenancy Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Command tenancy-proxy answers native paths: it asks a view where the API server
+// refuses to list, and passes on everything else.
+package main
+
+import (
+	"os"
+
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/component-base/cli"
+
+	"tenancy.capsule.io/cmd/tenancy-proxy/app"
+)
+
+func main() { os.Exit(cli.Run(app.NewCommand(genericapiserver.SetupSignalContext()))) }

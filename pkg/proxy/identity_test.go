@@ -1,0 +1,213 @@
+// Copyright The Capsule Tenancy Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"math/big"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	x509request "k8s.io/apiserver/pkg/authentication/request/x509"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	certutil "k8s.io/client-go/util/cert"
+)
+
+// authority signs client certificates.
+type authority struct {
+	certificate *x509.Certificate
+	key         crypto.Signer
+}
+
+func newAuthority(tb testing.TB) *authority {
+	tb.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	certificate, err := certutil.NewSelfSignedCACert(certutil.Config{CommonName: "ca"}, key)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return &authority{certificate, key}
+}
+
+func (a *authority) sign(tb testing.TB, name string, groups ...string) *tls.Certificate {
+	tb.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	data, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name, Organization: groups},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}, a.certificate, key.Public(), a.key)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return &tls.Certificate{Certificate: [][]byte{data}, PrivateKey: key}
+}
+
+// certificates accepts certificates of the authority, and has alice impersonate bob.
+func (a *authority) certificates() *Certificates {
+	options := x509request.DefaultVerifyOptions()
+	options.Roots = x509.NewCertPool()
+	options.Roots.AddCert(a.certificate)
+	return &Certificates{
+		Authenticator: x509request.New(options, x509request.CommonNameUserConversion),
+		Authorizer: authorizer.AuthorizerFunc(func(_ context.Context, attributes authorizer.Attributes) (authorizer.Decision, string, error) {
+			if attributes.GetVerb() == "impersonate" && attributes.GetUser().GetName() == "alice" && attributes.GetResource() == "users" && attributes.GetName() == "bob" {
+				return authorizer.DecisionAllow, "", nil
+			}
+			return authorizer.DecisionNoOpinion, "no", nil
+		}),
+	}
+}
+
+// TestIdentity sends what callers may come with, and looks at what arrives.
+func TestIdentity(t *testing.T) {
+	ca, other := newAuthority(t), newAuthority(t)
+	const own = "Authorization: Bearer the proxy's own"
+	for name, test := range map[string]struct {
+		certificate *tls.Certificate
+		header      []string
+		types       []AuthType
+		allowSystem bool
+		wantCode    int
+		want        []string
+	}{
+		"certificate": {
+			certificate: ca.sign(t, "alice", "tenants", "dev"), wantCode: 200,
+			want: []string{own, "Impersonate-Group: dev", "Impersonate-Group: tenants", "Impersonate-User: alice"},
+		},
+		"certificate and token, the certificate first": {
+			certificate: ca.sign(t, "alice"), header: []string{"Authorization", "Bearer carol"}, wantCode: 200,
+			want: []string{own, "Impersonate-User: alice"},
+		},
+		"certificate and token, the token first": {
+			certificate: ca.sign(t, "alice"), header: []string{"Authorization", "Bearer carol"}, types: []AuthType{BearerToken, TLSCertificate}, wantCode: 200,
+			want: []string{"Authorization: Bearer carol"},
+		},
+		"token of a WebSocket": {
+			certificate: ca.sign(t, "alice"), header: []string{"Sec-Websocket-Protocol", "a, " + bearerProtocol + "eA"}, types: []AuthType{BearerToken, TLSCertificate}, wantCode: 200,
+			want: []string{"Sec-Websocket-Protocol: a, " + bearerProtocol + "eA"},
+		},
+		"no credential":            {wantCode: 200},
+		"another authority":        {certificate: other.sign(t, "alice"), wantCode: 401},
+		"administrators":           {certificate: ca.sign(t, "root", "system:masters"), wantCode: 403},
+		"node":                     {certificate: ca.sign(t, "system:node:a", "system:nodes"), wantCode: 403},
+		"node, where it may":       {certificate: ca.sign(t, "system:node:a"), allowSystem: true, wantCode: 200, want: []string{own, "Impersonate-User: system:node:a"}},
+		"group that everybody has": {certificate: ca.sign(t, "alice", "system:authenticated"), wantCode: 200, want: []string{own, "Impersonate-Group: system:authenticated", "Impersonate-User: alice"}},
+		"impersonation that is allowed": {
+			certificate: ca.sign(t, "alice", "tenants"), header: []string{"Impersonate-User", "bob"}, wantCode: 200,
+			want: []string{own, "Impersonate-Group: system:authenticated", "Impersonate-User: bob"},
+		},
+		"impersonation that is not":             {certificate: ca.sign(t, "alice"), header: []string{"Impersonate-User", "admin"}, wantCode: 403},
+		"impersonation of a group that is not":  {certificate: ca.sign(t, "alice"), header: []string{"Impersonate-User", "bob", "Impersonate-Group", "system:masters"}, wantCode: 403},
+		"impersonation of a uid that is not":    {certificate: ca.sign(t, "alice"), header: []string{"Impersonate-User", "bob", "Impersonate-Uid", "7"}, wantCode: 403},
+		"impersonation of extra that is not":    {certificate: ca.sign(t, "alice"), header: []string{"Impersonate-User", "bob", "Impersonate-Extra-Scopes", "all"}, wantCode: 403},
+		"impersonation of a group without user": {certificate: ca.sign(t, "alice"), header: []string{"Impersonate-Group", "system:masters"}, wantCode: 400},
+		"what Connection names is not ours": {
+			certificate: ca.sign(t, "alice"), header: []string{"Connection", "Impersonate-User, Impersonate-Group, Authorization"}, wantCode: 200,
+			want: []string{own, "Impersonate-User: alice"},
+		},
+		"remote headers": {
+			certificate: ca.sign(t, "alice"), header: []string{"X-Remote-User", "admin", "X-Remote-Group", "system:masters"}, wantCode: 200,
+			want: []string{own, "Impersonate-User: alice"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixtureWith(t, func(c *Config) {
+				c.Certificates, c.AuthTypes = ca.certificates(), []AuthType{TLSCertificate, BearerToken}
+				c.Certificates.AllowSystem = test.allowSystem
+				if test.types != nil {
+					c.AuthTypes = test.types
+				}
+			}, func(w http.ResponseWriter, _ *http.Request) { respond(w, http.StatusOK, "{}") })
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, f.server.URL+"/api/v1/namespaces", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for pair := range slices.Chunk(test.header, 2) {
+				req.Header.Add(pair[0], pair[1])
+			}
+			transport := f.server.Client().Transport.(*http.Transport).Clone() //nolint:forcetypeassert // it is one
+			transport.TLSClientConfig.NextProtos, transport.ForceAttemptHTTP2 = []string{"http/1.1"}, false
+			if test.certificate != nil {
+				transport.TLSClientConfig.Certificates = []tls.Certificate{*test.certificate}
+			}
+			defer transport.CloseIdleConnections()
+			resp, err := transport.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			if resp.StatusCode != test.wantCode {
+				t.Errorf("want %d, got %d", test.wantCode, resp.StatusCode)
+			}
+			asked := f.upstream.asked()
+			if (len(asked) > 0) != (test.wantCode == http.StatusOK) {
+				t.Errorf("after a %d the API server is asked %d times", resp.StatusCode, len(asked))
+			}
+			for _, req := range asked {
+				var got []string
+				for name, values := range req.Header {
+					for _, prefix := range []string{"Authorization", "Impersonate-", "X-Remote-", "Sec-Websocket-Protocol", "Connection"} {
+						for _, value := range values {
+							if strings.HasPrefix(name, prefix) {
+								got = append(got, name+": "+value)
+							}
+						}
+					}
+				}
+				slices.Sort(got)
+				if diff := cmp.Diff(test.want, got); diff != "" {
+					t.Errorf("what arrives (-want +got):\n%s", diff)
+				}
+			}
+		})
+	}
+}
+
+// TestRefusalIsRememberedOfOne has what is refused to the user of one certificate be
+// asked for that of another one.
+func TestRefusalIsRememberedOfOne(t *testing.T) {
+	ca := newAuthority(t)
+	f := newFixtureWith(t, func(c *Config) {
+		c.Certificates, c.AuthTypes = ca.certificates(), []AuthType{TLSCertificate}
+	}, refuses(func(w http.ResponseWriter, _ *http.Request) { respond(w, http.StatusOK, viewOfOne) }))
+	for _, step := range []struct {
+		name string
+		want int
+	}{{"alice", 2}, {"alice", 1}, {"bob", 2}} {
+		transport := f.server.Client().Transport.(*http.Transport).Clone() //nolint:forcetypeassert // it is one
+		transport.TLSClientConfig.Certificates = []tls.Certificate{*ca.sign(t, step.name)}
+		client := &http.Client{Transport: transport}
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, f.server.URL+"/api/v1/namespaces", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		transport.CloseIdleConnections()
+		if got := paths(f.upstream.asked()); len(got) != step.want {
+			t.Errorf("%s: want %d requests, got %q", step.name, step.want, got)
+		}
+	}
+}

@@ -1,0 +1,139 @@
+// Copyright The Capsule Tenancy Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/felixge/httpsnoop"
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/httpstream"
+)
+
+// metrics are those of a proxy. Their labels are templates of paths, of which there are
+// as many as there are views and some more, and names of views.
+type metrics struct {
+	// requests and responseTime have the names, the help and the buckets by which
+	// dashboards know them from capsule-proxy.
+	requests     *prometheus.CounterVec
+	responseTime *prometheus.HistogramVec
+	viewTime     *prometheus.HistogramVec
+	streams      prometheus.Gauge
+}
+
+func newMetrics() *metrics {
+	return &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "capsule_proxy_requests_total", Help: "Number of requests",
+		}, []string{"path", "status"}),
+		responseTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "capsule_proxy_response_time_seconds", Help: "Duration of HTTP requests.",
+			Buckets: prometheus.DefBuckets,
+		}, []string{"path"}),
+		viewTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "tenancy_proxy_view_response_time_seconds", Help: "Duration of requests but watches that a view answered, rewriting included.",
+			Buckets: prometheus.DefBuckets,
+		}, []string{"view"}),
+		streams: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "tenancy_proxy_open_streams", Help: "Number of open watches, and of connections that became streams of another protocol.",
+		}),
+	}
+}
+
+// Collectors returns the metrics of the proxy, for a registry.
+func (p *Proxy) Collectors() []prometheus.Collector {
+	m := p.metrics
+	return []prometheus.Collector{m.requests, m.responseTime, m.viewTime, m.streams}
+}
+
+// measured counts what a handler does. What it is given writes as well as what it was
+// given, flushed and hijacked included.
+func (p *Proxy) measured(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		path := p.router.template(req)
+		if p.router.isStream(req) {
+			p.metrics.streams.Inc()
+			defer p.metrics.streams.Dec()
+		}
+		status := http.StatusOK
+		start := time.Now()
+		// Deferred, for an answer that breaks off panics.
+		defer func() {
+			p.metrics.requests.WithLabelValues(path, strconv.Itoa(status)).Inc()
+			p.metrics.responseTime.WithLabelValues(path).Observe(time.Since(start).Seconds())
+		}()
+		handler.ServeHTTP(httpsnoop.Wrap(w, httpsnoop.Hooks{
+			WriteHeader: func(next httpsnoop.WriteHeaderFunc) httpsnoop.WriteHeaderFunc {
+				return func(code int) {
+					// Those before 200 but the last one are not the answer's.
+					status = code
+					next(code)
+				}
+			},
+		}), req)
+	})
+}
+
+// template returns the path of a request without the names in it.
+func (r *router) template(req *http.Request) string {
+	info, err := r.info.NewRequestInfo(req)
+	if err != nil {
+		return otherPath
+	}
+	if !info.IsResourceRequest {
+		if first, _, _ := strings.Cut(strings.TrimPrefix(req.URL.Path, "/"), "/"); plainPaths[first] {
+			return "/" + first
+		}
+		return otherPath
+	}
+	var b strings.Builder
+	_, known := r.resources[schema.GroupVersionResource{Group: info.APIGroup, Version: info.APIVersion, Resource: info.Resource}]
+	switch {
+	case known && info.APIGroup == "":
+		b.WriteString("/api/" + info.APIVersion)
+	case known:
+		b.WriteString("/apis/" + info.APIGroup + "/" + info.APIVersion)
+	case info.APIGroup == "":
+		b.WriteString("/api/{version}")
+	default:
+		b.WriteString("/apis/{group}/{version}")
+	}
+	if info.Namespace != "" && info.Resource != "namespaces" {
+		b.WriteString("/namespaces/{namespace}")
+	}
+	if known {
+		b.WriteString("/" + info.Resource)
+	} else {
+		b.WriteString("/{resource}")
+	}
+	if len(info.Parts) > 1 {
+		b.WriteString("/{name}")
+	}
+	if info.Subresource != "" {
+		b.WriteString("/{subresource}")
+	}
+	return b.String()
+}
+
+// otherPath is the template of what has none.
+const otherPath = "/{path}"
+
+// plainPaths are the beginnings of paths that are no resources', as the API server
+// has them.
+var plainPaths = map[string]bool{
+	"": true, "api": true, "apis": true, "version": true, "openapi": true, "healthz": true, "livez": true, "readyz": true, "metrics": true, ".well-known": true,
+}
+
+// isStream reports whether an answer has no end of its own.
+func (r *router) isStream(req *http.Request) bool {
+	if httpstream.IsUpgradeRequest(req) {
+		return true
+	}
+	info, err := r.info.NewRequestInfo(req)
+	return err == nil && info.IsResourceRequest && info.Verb == verbWatch
+}

@@ -1,0 +1,239 @@
+// Copyright The Capsule Tenancy Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"maps"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+)
+
+// The ends of an answer that somebody else's takes the place of.
+var (
+	errRefused = errors.New("refused by the API server")
+	errNoView  = errors.New("not answered by a view")
+	errAbsent  = errors.New("of a namespace that the view does not have")
+)
+
+// Config says what a proxy is in front of.
+type Config struct {
+	// Upstream reaches the API server. Its credential is used for callers with client
+	// certificates alone.
+	Upstream *rest.Config
+	// AuthTypes are the credentials that callers may come with, those first that count
+	// where there are several.
+	AuthTypes []AuthType
+	// Certificates is nil if client certificates are nobody's credential here.
+	Certificates *Certificates
+	// IgnoredUsers and IgnoredGroups are the names of callers for whom no view is asked.
+	IgnoredUsers, IgnoredGroups []string
+	// Clock tells how old what is remembered is.
+	Clock clock.Clock
+}
+
+// Proxy is an http.Handler.
+type Proxy struct {
+	router   *router
+	denied   *denied
+	upstream *url.URL
+	// native sends requests on as they are, and views what a view can answer to the
+	// view.
+	native, views *httputil.ReverseProxy
+	// reviews sends on what callers ask about themselves.
+	reviews   *httputil.ReverseProxy
+	transport *transport
+
+	authTypes    []AuthType
+	certificates *Certificates
+	ignored      *ignored
+	metrics      *metrics
+	// handler is everything.
+	handler http.Handler
+	// asUser serves requests with the user of a certificate in their context.
+	asUser http.Handler
+}
+
+// New returns a proxy in front of an API server. It fails if its address or its CA
+// cannot be understood.
+func New(c Config) (*Proxy, error) {
+	transport, err := newTransport(c.Upstream, c.Certificates != nil)
+	if err != nil {
+		return nil, err
+	}
+	upstream, _, err := rest.DefaultServerUrlFor(c.Upstream)
+	if err != nil {
+		return nil, fmt.Errorf("read address of the API server: %w", err)
+	}
+	p := &Proxy{
+		router: newRouter(), denied: newDenied(c.Clock), upstream: upstream, transport: transport,
+		authTypes: c.AuthTypes, certificates: c.Certificates, metrics: newMetrics(),
+	}
+	p.ignored = newIgnored(c, p)
+	p.handler = p.measured(http.HandlerFunc(p.identify))
+	p.native = &httputil.ReverseProxy{
+		Rewrite: p.toNative, ModifyResponse: endRefusal, ErrorHandler: p.nativeFailed,
+		Transport: transport, FlushInterval: -1, ErrorLog: errorLog,
+	}
+	p.views = &httputil.ReverseProxy{
+		Rewrite: p.toView, ModifyResponse: rewriteAnswer, ErrorHandler: p.viewFailed,
+		Transport: transport, FlushInterval: -1, ErrorLog: errorLog,
+	}
+	p.reviews = &httputil.ReverseProxy{
+		Rewrite: p.toNativePlain, ModifyResponse: p.reviseReview, ErrorHandler: fail,
+		Transport: transport, FlushInterval: -1, ErrorLog: errorLog,
+	}
+	if p.certificates != nil {
+		p.asUser = p.withImpersonation()
+	}
+	return p, nil
+}
+
+// ServeHTTP implements http.Handler.
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, req *http.Request) { p.handler.ServeHTTP(w, req) }
+
+// serve serves a request of a caller who is known, or is the API server's to know.
+func (p *Proxy) serve(w http.ResponseWriter, req *http.Request) {
+	r := p.router.route(req)
+	if r == nil && !isReview(req) {
+		p.native.ServeHTTP(w, req)
+		return
+	}
+	switch ignore, err := p.ignored.contains(req); {
+	case err != nil:
+		fail(w, req, err)
+		return
+	case ignore:
+		p.native.ServeHTTP(w, req)
+		return
+	case r == nil:
+		p.serveReview(w, req)
+		return
+	}
+	r.request = req
+	req = req.WithContext(context.WithValue(req.Context(), routeKey{}, r))
+	if r.verb != verbGet && p.denied.contains(refusalOf(req, r)) {
+		p.serveView(w, req, r)
+		return
+	}
+	p.native.ServeHTTP(w, req)
+}
+
+// serveView serves what the view answers.
+func (p *Proxy) serveView(w http.ResponseWriter, req *http.Request, r *route) {
+	if r.verb != verbWatch {
+		defer func(start time.Time) {
+			p.metrics.viewTime.WithLabelValues(r.resource.View.Resource).Observe(time.Since(start).Seconds())
+		}(time.Now())
+	}
+	p.views.ServeHTTP(w, req)
+}
+
+// errorLog is told when an answer ends early: mostly because its client has gone.
+var errorLog = log.New(logWriter{}, "", 0)
+
+type logWriter struct{}
+
+// Write implements io.Writer.
+func (logWriter) Write(line []byte) (int, error) {
+	klog.V(4).InfoS("An answer ended early", "reason", strings.TrimSpace(string(line))) //nolint:loggercheck // there is no context here
+	return len(line), nil
+}
+
+type routeKey struct{}
+
+// routeOf returns the route of a request that a view may be asked for, or nil.
+func routeOf(ctx context.Context) *route {
+	r, _ := ctx.Value(routeKey{}).(*route)
+	return r
+}
+
+// toNative makes the request that goes upstream. Headers that the client named as those
+// of its connection are gone already.
+func (p *Proxy) toNative(r *httputil.ProxyRequest) {
+	r.SetURL(p.upstream)
+	r.Out.Host = p.upstream.Host
+	for name := range r.Out.Header {
+		if strings.HasPrefix(name, remotePrefix) {
+			delete(r.Out.Header, name)
+		}
+	}
+	removeClaims(r.Out.Context(), r.Out.Header)
+	// The API server writes it into its audit log.
+	r.Out.Header["X-Forwarded-For"] = r.In.Header["X-Forwarded-For"]
+	r.SetXForwarded()
+}
+
+// toNativePlain makes a request that goes upstream, whose answer has to be understood.
+func (p *Proxy) toNativePlain(r *httputil.ProxyRequest) {
+	p.toNative(r)
+	r.Out.Header.Set("Accept-Encoding", "identity")
+}
+
+// remotePrefix begins the headers by which proxies that the API server trusts say who
+// asks. It does not trust this one, and nobody is to try.
+const remotePrefix = "X-Remote-"
+
+// endRefusal ends the API server's answer if it is a refusal of what a view can answer.
+func endRefusal(resp *http.Response) error {
+	r := routeOf(resp.Request.Context())
+	if r == nil || resp.StatusCode != http.StatusForbidden {
+		return nil
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxStatus))
+	if err != nil {
+		return fmt.Errorf("read refusal: %w", err)
+	}
+	r.refused = &refusedAnswer{resp.Header, body}
+	return errRefused
+}
+
+// refusedAnswer is an answer with status 403.
+type refusedAnswer struct {
+	header http.Header
+	body   []byte
+}
+
+func (a *refusedAnswer) write(w http.ResponseWriter) {
+	maps.Copy(w.Header(), a.header)
+	w.WriteHeader(http.StatusForbidden)
+	// Who does not take it has gone.
+	_, _ = w.Write(a.body)
+}
+
+// nativeFailed answers, to a request that went upstream, where the API server did not, or its answer was ended.
+func (p *Proxy) nativeFailed(w http.ResponseWriter, req *http.Request, err error) {
+	r := routeOf(req.Context())
+	if r == nil || !errors.Is(err, errRefused) {
+		fail(w, req, err)
+		return
+	}
+	if r.verb != verbGet {
+		p.denied.add(refusalOf(req, r))
+	}
+	p.serveView(w, r.request.WithContext(req.Context()), r)
+}
+
+// fail tells a client that the API server cannot be asked.
+func fail(w http.ResponseWriter, req *http.Request, err error) {
+	logger := klog.FromContext(req.Context())
+	if req.Context().Err() != nil {
+		logger.V(4).Info("The client has gone", "method", req.Method, "path", req.URL.Path)
+		return
+	}
+	logger.Error(err, "The API server does not answer", "method", req.Method, "path", req.URL.Path)
+	writeError(w, req, apierrors.NewServiceUnavailable("the API server does not answer: try again later"))
+}

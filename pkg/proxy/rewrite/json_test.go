@@ -1,0 +1,177 @@
+// Copyright The Capsule Tenancy Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package rewrite
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+func schemaGVK(group, version, kind string) schema.GroupVersionKind {
+	return schema.GroupVersionKind{Group: group, Version: version, Kind: kind}
+}
+
+func TestJSON(t *testing.T) {
+	for name, test := range map[string]struct {
+		resource    *Resource
+		given, want string
+	}{
+		"object": {
+			namespaces,
+			`{"kind":"TenantNamespace","apiVersion":"tenancy.capsule.io/v1alpha1","metadata":{"name":"a","labels":{"kind":"TenantNamespace"}},"spec":{"kind":"TenantNamespace"},"later":18446744073709551616}`,
+			`{"kind":"Namespace","apiVersion":"v1","metadata":{"name":"a","labels":{"kind":"TenantNamespace"}},"spec":{"kind":"TenantNamespace"},"later":18446744073709551616}`,
+		},
+		"list": {
+			namespaces,
+			`{"kind":"TenantNamespaceList","apiVersion":"tenancy.capsule.io/v1alpha1","metadata":{"resourceVersion":"7","continue":"c"},"items":[{"metadata":{"name":"a"}},{"metadata":{"name":"b\u003c"}}]}`,
+			`{"kind":"NamespaceList","apiVersion":"v1","metadata":{"resourceVersion":"7","continue":"c"},"items":[{"metadata":{"name":"a"}},{"metadata":{"name":"b\u003c"}}]}`,
+		},
+		"list of nothing": {
+			namespaces,
+			`{"kind":"TenantNamespaceList","apiVersion":"tenancy.capsule.io/v1alpha1","metadata":{},"items":[]}`,
+			`{"kind":"NamespaceList","apiVersion":"v1","metadata":{},"items":[]}`,
+		},
+		"list of null": {
+			namespaces,
+			`{"kind":"TenantNamespaceList","apiVersion":"tenancy.capsule.io/v1alpha1","metadata":{},"items":null}`,
+			`{"kind":"NamespaceList","apiVersion":"v1","metadata":{},"items":null}`,
+		},
+		"list of custom resources": {
+			tenants,
+			`{"kind":"MyTenantList","apiVersion":"tenancy.capsule.io/v1alpha1","metadata":{},"items":[{"metadata":{"name":"oil"},"spec":{"owners":[{"kind":"User"}]}},{"kind":"MyTenant","apiVersion":"tenancy.capsule.io/v1alpha1","metadata":{"name":"gas"}}]}`,
+			`{"kind":"TenantList","apiVersion":"capsule.clastix.io/v1beta2","metadata":{},"items":[{"apiVersion":"capsule.clastix.io/v1beta2","kind":"Tenant","metadata":{"name":"oil"},"spec":{"owners":[{"kind":"User"}]}},{"apiVersion":"capsule.clastix.io/v1beta2","kind":"Tenant","metadata":{"name":"gas"}}]}`,
+		},
+		"metadata only": {
+			namespaces,
+			`{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":{},"items":[{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{"name":"a"}}]}`,
+			`{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":{},"items":[{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{"name":"a"}}]}`,
+		},
+		"metadata only of custom resources": {
+			tenants,
+			`{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":{},"items":[{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{"name":"a"}}]}`,
+			`{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":{},"items":[{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{"name":"a"}}]}`,
+		},
+		"table": {
+			namespaces,
+			`{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{"resourceVersion":"7"},"columnDefinitions":[{"name":"Name"},{"name":"Tenant"},{"name":"Age"}],"rows":[{"cells":["a","oil","1d"],"object":{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{"name":"a"}}},{"cells":["b",["x"],"1d"],"object":{"kind":"TenantNamespace","apiVersion":"tenancy.capsule.io/v1alpha1"}},{"cells":["c","","1d"],"object":null}]}`,
+			`{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{"resourceVersion":"7"},"columnDefinitions":[{"name":"Name"},{"name":"Age"}],"rows":[{"cells":["a","1d"],"object":{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{"name":"a"}}},{"cells":["b","1d"],"object":{"kind":"Namespace","apiVersion":"v1"}},{"cells":["c","1d"],"object":null}]}`,
+		},
+		"table without the column": {
+			tenants,
+			`{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{},"columnDefinitions":[{"name":"Name"},{"name":"State"}],"rows":[{"cells":["oil","Active"],"object":null}]}`,
+			`{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{},"columnDefinitions":[{"name":"Name"},{"name":"State"}],"rows":[{"cells":["oil","Active"],"object":null}]}`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got bytes.Buffer
+			if err := JSON(test.resource, &got, iotest.OneByteReader(strings.NewReader(test.given+"\n"))); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want+"\n", got.String()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestJSONEvents(t *testing.T) {
+	given := []string{
+		`{"type":"ADDED","object":{"kind":"TenantNamespace","apiVersion":"tenancy.capsule.io/v1alpha1","metadata":{"name":"a"}}}`,
+		`{"type":"BOOKMARK","object":{"kind":"TenantNamespace","apiVersion":"tenancy.capsule.io/v1alpha1","metadata":{"resourceVersion":"7"}}}`,
+		`{"type":"ADDED","object":{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{},"columnDefinitions":[{"name":"Tenant"},{"name":"Name"}],"rows":[{"cells":["oil","a"]}]}}`,
+		`{"type":"DELETED","object":{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{},"columnDefinitions":null,"rows":[{"cells":["oil","a"]}]}}`,
+		`{"type":"DELETED","object":{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{},"columnDefinitions":[],"rows":[{"cells":["oil","a"]}]}}`,
+		`{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"tenantnamespaces.tenancy.capsule.io is gone","reason":"Expired","code":410}}`,
+	}
+	want := []string{
+		`{"type":"ADDED","object":{"kind":"Namespace","apiVersion":"v1","metadata":{"name":"a"}}}`,
+		`{"type":"BOOKMARK","object":{"kind":"Namespace","apiVersion":"v1","metadata":{"resourceVersion":"7"}}}`,
+		`{"type":"ADDED","object":{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{},"columnDefinitions":[{"name":"Name"}],"rows":[{"cells":["a"]}]}}`,
+		`{"type":"DELETED","object":{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{},"columnDefinitions":null,"rows":[{"cells":["a"]}]}}`,
+		`{"type":"DELETED","object":{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{},"columnDefinitions":[],"rows":[{"cells":["a"]}]}}`,
+		`{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"namespaces is gone","reason":"Expired","code":410}}`,
+	}
+	var got bytes.Buffer
+	var flushed []string
+	err := JSONEvents(namespaces, &got, strings.NewReader(strings.Join(given, "\n")+"\n"), func() error {
+		flushed = append(flushed, strings.TrimSuffix(got.String(), "\n"))
+		got.Reset()
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, flushed); diff != "" {
+		t.Errorf("flushed events (-want +got):\n%s", diff)
+	}
+}
+
+// TestJSONRefused has what ends too early, or is something else, be an error, and the
+// output no complete JSON.
+func TestJSONRefused(t *testing.T) {
+	for _, given := range []string{
+		"", "{", `{"kind":"TenantNamespace"`, `{"kind":"TenantNamespaceList","items":[{"metadata":{}},`, `{"kind":"TenantNamespaceList","items":[{}]`,
+		`{} {}`, `{]`, `{"items":[]}`, `{"kind":"Table","rows":[{"cells":["a"]}]}`, `{"kind":"Table","columnDefinitions":["Name"],"rows":[]}`, "k8s\x00",
+	} {
+		var got bytes.Buffer
+		if err := JSON(namespaces, &got, strings.NewReader(given)); err == nil {
+			t.Errorf("%q: want an error, got %q", given, got.String())
+		} else if json.Valid(got.Bytes()) && given != `{} {}` {
+			t.Errorf("%q: %v, but what was written is complete: %q", given, err, got.String())
+		}
+	}
+	for _, given := range []string{`{"object":{},"type":"ADDED"}`, `{"type":"ERROR","object":7}`, `{"type":"ADDED","object":{"kind":"TenantName`, `{"type":7}`} {
+		if err := JSONEvents(namespaces, &bytes.Buffer{}, strings.NewReader(given), func() error { return nil }); err == nil {
+			t.Errorf("%q: want an error", given)
+		}
+	}
+}
+
+// FuzzJSON compares with the same done to decoded JSON.
+func FuzzJSON(f *testing.F) {
+	for _, seed := range []string{
+		`{"kind":"TenantNamespaceList","apiVersion":"tenancy.capsule.io/v1alpha1","items":[{"metadata":{"name":"a"}},null,7]}`,
+		`{"kind":"Table","columnDefinitions":[{"name":"Name"},{"name":"Tenant"}],"rows":[{"cells":["a",1e400,{}],"object":{"kind":"TenantNamespace"}},[]]}`,
+		`{"kind":"TenantNamespace","apiVersion":7,"items":{}}`, `[]`, `"\ud800"`,
+	} {
+		f.Add([]byte(seed), false)
+		f.Add([]byte(seed), true)
+	}
+	f.Fuzz(func(t *testing.T, given []byte, typed bool) {
+		resource := namespaces
+		if typed {
+			resource = tenants
+		}
+		var got bytes.Buffer
+		err := JSON(resource, &got, bytes.NewReader(given))
+		if err != nil {
+			return
+		}
+		var was, is any
+		decode := func(data []byte, into *any) error {
+			d := json.NewDecoder(bytes.NewReader(data))
+			d.UseNumber()
+			return d.Decode(into)
+		}
+		if err := decode(given, &was); err != nil {
+			// encoding/json refuses less or more in some places, as depth.
+			return
+		}
+		if err := decode(got.Bytes(), &is); err != nil {
+			t.Fatalf("%q became %q: %v", given, got.Bytes(), err)
+		}
+		if hasDuplicates(given) {
+			return
+		}
+		if diff := cmp.Diff(rewritten(resource, was), is); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", given, diff)
+		}
+	})
+}

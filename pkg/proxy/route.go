@@ -1,0 +1,121 @@
+// Copyright The Capsule Tenancy Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"net/http"
+	"net/url"
+	"path"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/sets"
+	apirequest "k8s.io/apiserver/pkg/endpoints/request"
+
+	"tenancy.capsule.io/pkg/proxy/rewrite"
+)
+
+// The verbs that views serve.
+const (
+	verbGet   = "get"
+	verbList  = "list"
+	verbWatch = "watch"
+)
+
+// route is a request that a view can answer.
+type route struct {
+	// request is the client's.
+	request *http.Request
+	// refused is the API server's answer to it, if that was asked.
+	refused *refusedAnswer
+	// absent is what is said of something in a namespace if the view does not have the
+	// namespace, and nil where the view's answer is the answer.
+	absent   error
+	resource *rewrite.Resource
+	verb     string
+	// path and query are those of the view.
+	path, query string
+	// fieldSelector is the client's: a list of one name may be allowed where others
+	// are not.
+	fieldSelector string
+	// acceptsGzip says whether the client takes what is compressed.
+	acceptsGzip bool
+}
+
+// router finds what requests are about, as the API server does.
+type router struct {
+	info      apirequest.RequestInfoResolver
+	resources map[schema.GroupVersionResource]*rewrite.Resource
+}
+
+func newRouter() *router {
+	return &router{
+		info:      &apirequest.RequestInfoFactory{APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api")},
+		resources: resources(),
+	}
+}
+
+// route returns what a view is to be asked where the API server refuses the request, or
+// nil if no view can answer it.
+func (r *router) route(req *http.Request) *route {
+	if req.Method != http.MethodGet {
+		return nil
+	}
+	info, err := r.info.NewRequestInfo(req)
+	if err != nil || !info.IsResourceRequest {
+		return nil
+	}
+	if info.Namespace != "" && (info.Resource != "namespaces" || info.Subresource != "") {
+		return r.within(info)
+	}
+	if info.Subresource != "" {
+		return nil
+	}
+	resource, ok := r.resources[schema.GroupVersionResource{Group: info.APIGroup, Version: info.APIVersion, Resource: info.Resource}]
+	if !ok {
+		return nil
+	}
+	query := req.URL.Query()
+	found := &route{
+		resource: resource, verb: info.Verb, fieldSelector: query.Get("fieldSelector"), acceptsGzip: acceptsGzip(req.Header),
+		path: path.Join("/apis", resource.View.GroupVersion().String(), resource.View.Resource),
+	}
+	switch info.Verb {
+	case verbGet:
+		found.path += "/" + url.PathEscape(info.Name)
+	case verbList:
+	case verbWatch:
+		// The deprecated prefix names in the path what others say in the query.
+		query.Set("watch", "true")
+		if len(info.Parts) > 1 {
+			query.Set("fieldSelector", fields.OneTermEqualSelector(metav1.ObjectNameField, info.Parts[1]).String())
+			found.fieldSelector = query.Get("fieldSelector")
+		}
+	default:
+		return nil
+	}
+	found.query = query.Encode()
+	return found
+}
+
+// within returns what a view is to be asked where the API server refuses to tell of
+// something in a namespace: whether there is that namespace. Who makes a namespace if
+// there is none has to learn that there is none.
+func (r *router) within(info *apirequest.RequestInfo) *route {
+	if info.Verb != verbGet && info.Verb != verbList {
+		return nil
+	}
+	resource := r.resources[corev1.SchemeGroupVersion.WithResource("namespaces")]
+	absent := apierrors.NewNotFound(corev1.Resource("namespaces"), info.Namespace)
+	if info.Verb == verbGet {
+		absent = apierrors.NewNotFound(schema.GroupResource{Group: info.APIGroup, Resource: info.Resource}, info.Name)
+	}
+	return &route{
+		absent: absent, resource: resource, verb: verbGet,
+		path: path.Join("/apis", resource.View.GroupVersion().String(), resource.View.Resource, url.PathEscape(info.Namespace)),
+	}
+}
