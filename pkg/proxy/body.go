@@ -25,7 +25,7 @@ func piped(src io.ReadCloser, transform func(dst *bufio.Writer, src io.Reader) e
 		if err = errors.Join(err, src.Close()); err != nil {
 			err = brokenError{err}
 		}
-		writer.CloseWithError(err) //nolint:errcheck // it returns nil
+		writer.CloseWithError(err)
 	}()
 	return pipe{reader, src}
 }

@@ -59,11 +59,11 @@ func callerOf(req *http.Request) [sha256.Size]byte {
 	for _, name := range slices.Sorted(maps.Keys(req.Header)) {
 		if saysWho(name) {
 			// Quoted, for what is a name and what are values is the caller's to choose.
-			fmt.Fprintf(hash, "%q %q\n", name, req.Header[name])
+			_, _ = fmt.Fprintf(hash, "%q %q\n", name, req.Header[name])
 		}
 	}
 	if u, ok := apirequest.UserFrom(req.Context()); ok {
-		fmt.Fprintf(hash, "%q %q %q %q\n", u.GetName(), u.GetUID(), u.GetGroups(), u.GetExtra())
+		_, _ = fmt.Fprintf(hash, "%q %q %q %q\n", u.GetName(), u.GetUID(), u.GetGroups(), u.GetExtra())
 	}
 	return [sha256.Size]byte(hash.Sum(nil))
 }

@@ -98,7 +98,7 @@ func newFixtureWith(tb testing.TB, configure func(*Config), handler http.Handler
 	f.proxy = p
 	f.server = httptest.NewUnstartedServer(p)
 	f.server.EnableHTTP2 = true
-	f.server.TLS = &tls.Config{ClientAuth: tls.RequestClientCert} //nolint:gosec // a test's
+	f.server.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}
 	f.server.StartTLS()
 	tb.Cleanup(func() {
 		f.server.Client().CloseIdleConnections()
@@ -108,16 +108,22 @@ func newFixtureWith(tb testing.TB, configure func(*Config), handler http.Handler
 	return f
 }
 
+// answer is an answer without its body.
+type answer struct {
+	StatusCode int
+	Header     http.Header
+}
+
 // get returns the answer to a GET, and its body.
-func (f *fixture) get(tb testing.TB, path string, header ...string) (*http.Response, string) {
+func (f *fixture) get(tb testing.TB, path string, header ...string) (answer, string) {
 	tb.Helper()
 	resp := f.open(tb, path, header...)
-	defer resp.Body.Close() //nolint:errcheck // only read
+	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return resp, string(body)
+	return answer{resp.StatusCode, resp.Header}, string(body)
 }
 
 // open returns the answer to a GET, whose body is for the caller to close. The header is
@@ -146,5 +152,5 @@ const viewPrefix = "/apis/tenancy.capsule.io/v1alpha1/"
 func respond(w http.ResponseWriter, code int, body string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	_, _ = io.WriteString(w, body)
+	_, _ = io.WriteString(w, body) //nolint:gosec // it is a test's own
 }

@@ -48,7 +48,7 @@ const systemPrefix = "system:"
 
 // bearerProtocol begins the WebSocket subprotocol by which browsers send a token, see
 // k8s.io/apiserver/pkg/authentication/request/websocket.
-const bearerProtocol = "base64url.bearer.authorization.k8s.io."
+const bearerProtocol = "base64url.bearer.authorization.k8s.io." //nolint:gosec // no token
 
 // hasToken reports whether a request comes with a token, or with anything else that the
 // API server is to judge.

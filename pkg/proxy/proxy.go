@@ -149,7 +149,7 @@ type logWriter struct{}
 
 // Write implements io.Writer.
 func (logWriter) Write(line []byte) (int, error) {
-	klog.V(4).InfoS("An answer ended early", "reason", strings.TrimSpace(string(line))) //nolint:loggercheck // there is no context here
+	klog.Background().V(4).Info("An answer ended early", "reason", strings.TrimSpace(string(line)))
 	return len(line), nil
 }
 

@@ -174,7 +174,7 @@ func TestWatch(t *testing.T) {
 				close(ended)
 				return
 			case i := <-next:
-				fmt.Fprintf(w, `{"type":"ADDED","object":{"kind":"TenantNamespace","apiVersion":"tenancy.capsule.io/v1alpha1","metadata":{"name":"oil-%d"}}}`+"\n", i)
+				_, _ = fmt.Fprintf(w, `{"type":"ADDED","object":{"kind":"TenantNamespace","apiVersion":"tenancy.capsule.io/v1alpha1","metadata":{"name":"oil-%d"}}}`+"\n", i)
 				_ = flusher.Flush()
 			}
 		}
@@ -229,7 +229,7 @@ func TestCompression(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			resp := f.open(t, "/api/v1/namespaces", append(test.header, "Authorization", "Bearer alice")...)
-			defer resp.Body.Close() //nolint:errcheck // only read
+			defer resp.Body.Close()
 			if got := resp.Header.Get("Content-Encoding"); got != test.want {
 				t.Fatalf("want encoding %q, got %q", test.want, got)
 			}
@@ -307,11 +307,11 @@ func TestUpgrade(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stream, ok := resp.Body.(io.ReadWriteCloser)
+	defer resp.Body.Close()
+	stream, ok := resp.Body.(io.ReadWriter)
 	if !ok || resp.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("got %d, %T", resp.StatusCode, resp.Body)
 	}
-	defer stream.Close() //nolint:errcheck // the server closes, too
 	if _, err := io.WriteString(stream, "hello\n"); err != nil {
 		t.Fatal(err)
 	}

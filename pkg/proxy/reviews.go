@@ -222,7 +222,7 @@ func (p *Proxy) ask(req *http.Request, method, uri string, body []byte, answer a
 	if err != nil {
 		return false, fmt.Errorf("ask the API server: %w", err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // only read
+	defer resp.Body.Close()
 	switch {
 	case resp.StatusCode >= http.StatusInternalServerError, resp.StatusCode == http.StatusTooManyRequests:
 		return false, fmt.Errorf("the API server answers with status %d", resp.StatusCode)

@@ -9,11 +9,11 @@ import (
 	"fmt"
 	"net/http"
 
-	"k8s.io/apimachinery/pkg/util/httpstream"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	apirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/client-go/rest"
 	clienttransport "k8s.io/client-go/transport"
+	"k8s.io/streaming/pkg/httpstream"
 )
 
 // maxIdleConnections is how many connections are kept for the next request, where HTTP/2

@@ -87,7 +87,7 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 // so that what passes them need not change, and warned of.
 func addNeedless(fs *pflag.FlagSet) {
 	const (
-		tokens   = "the API server knows what its tokens say"
+		tokens   = "the API server knows what its tokens say" //nolint:gosec // no token
 		rbac     = "who may see what the API server's RBAC says"
 		requests = "the proxy has no requests of its own to limit"
 	)

@@ -113,7 +113,7 @@ func ProtobufEvents(r *Resource, dst io.Writer, src io.Reader, flush func() erro
 		if err != nil {
 			return fmt.Errorf("rewrite event: %w", err)
 		}
-		if _, err := dst.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(rewritten))), rewritten...)); err != nil { //nolint:gosec // an event is no longer than maxEvent and some names
+		if _, err := dst.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(rewritten))), rewritten...)); err != nil {
 			return err
 		}
 		if err := flush(); err != nil {
