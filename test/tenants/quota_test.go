@@ -250,3 +250,49 @@ func TestSharedQuotaAtOnce(t *testing.T) {
 	require.False(t, create(t.Context(), pod(taker)))
 	sums.requireWithin(t)
 }
+
+// TestSharedQuotaAhead holds that nobody is asked while much is left, and that what was
+// granted can be used while no controller runs.
+func TestSharedQuotaAhead(t *testing.T) {
+	const user, namespace = "hedda", "ahead-1"
+	createTenant(t, "ahead", capsulev1beta2.TenantSpec{
+		Owners: []capsulev1beta2.OwnerSpec{owner(user)},
+		ResourceQuotas: &capsulev1beta2.ResourceQuotas{Items: []corev1.ResourceQuotaSpec{
+			{Hard: corev1.ResourceList{"count/configmaps": resource.MustParse("400")}},
+		}},
+	})
+	createNamespace(t, user, namespace)
+	c, hedda := admin(t), as(t, user)
+	granted := func(ctx context.Context) (int, error) {
+		quota := &corev1.ResourceQuota{}
+		if err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "capsule-ahead-0"}, quota); err != nil {
+			return 0, err
+		}
+		text, _ := strings.CutPrefix(quota.Annotations["quota.tenancy.capsule.io/granted"], "count/configmaps=")
+		return strconv.Atoi(text)
+	}
+	var most int
+	await(t, "what is granted ahead", true, func(ctx context.Context) (bool, error) {
+		var err error
+		most, err = granted(ctx)
+		return most > 40, err
+	})
+	create := func() error {
+		return hedda.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: "c-"}})
+	}
+	asked := quotaRequests(t)
+	for range 30 {
+		require.NoError(t, create())
+	}
+	require.Equal(t, asked, quotaRequests(t), "the webhook was asked")
+
+	t.Cleanup(func() { require.NoError(t, system.Controller.Start(context.WithoutCancel(t.Context()))) })
+	require.NoError(t, system.Controller.Stop())
+	most, err := granted(t.Context())
+	require.NoError(t, err)
+	// Each namespace has the ConfigMap of the cluster's CA.
+	for range most - 31 {
+		require.NoError(t, create())
+	}
+	require.ErrorContains(t, create(), "resourcequotas.mutating.tenancy.capsule.io")
+}

@@ -139,6 +139,11 @@ func TestTakeover(t *testing.T) {
 		if !slices.Contains(namespaces, ref.Namespace) && !slices.Contains(namespaces, ref.Name) && ref.Resource != "clusterrolebindings" {
 			continue
 		}
+		// Some seconds later what is used of a shared quota is counted again, which takes
+		// another limit for a moment.
+		if ref.Resource == "resourcequotas" && e.Verb == "patch" {
+			continue
+		}
 		writes = append(writes, strings.TrimSpace(strings.Join([]string{e.Verb, ref.Resource, ref.Subresource, ref.Namespace, ref.Name}, " ")))
 	}
 	require.GreaterOrEqual(t, inNew, 7, "what is missing is written")

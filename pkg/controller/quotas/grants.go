@@ -66,6 +66,7 @@ func newPlan(l *ledger.Ledger, hard, total corev1.ResourceList, quotas []*corev1
 	p := &plan{ledger: l, hard: hard, total: total, used: UsedBy(quotas), now: now, notes: map[string]*note{}}
 	for _, quota := range quotas {
 		l.Resolve(quota)
+		l.Meet(quota, hard, now)
 		p.notes[quota.Namespace] = &note{granted: map[corev1.ResourceName]string{}, settling: map[corev1.ResourceName]string{}}
 	}
 	for _, name := range slices.Sorted(maps.Keys(hard)) {

@@ -97,7 +97,9 @@ type Grants map[corev1.ResourceName]Grant
 
 // Account is what is known of one namespace.
 type Account struct {
-	Grants Grants `json:"grants,omitempty"`
+	// UID is that of its ResourceQuota.
+	UID    types.UID `json:"uid,omitempty"`
+	Grants Grants    `json:"grants,omitempty"`
 	// Revision is the last one of its ResourceQuota that a grant was raised or settled
 	// for.
 	Revision string `json:"revision,omitempty"`
@@ -188,6 +190,20 @@ func (l *Ledger) account(namespace string) *Account {
 	return account
 }
 
+// Meet takes notice of a ResourceQuota that has been made. What was counted at first
+// may be too little: what is limited is to be settled.
+func (l *Ledger) Meet(quota *corev1.ResourceQuota, limits corev1.ResourceList, now time.Time) {
+	account := l.account(quota.Namespace)
+	if account.UID == quota.UID {
+		return
+	}
+	account.UID = quota.UID
+	for name := range limits {
+		grant := account.Grants[name]
+		l.Set(quota.Namespace, name, grant.Raise(grant.Granted, now))
+	}
+}
+
 // Resolve finds out from a ResourceQuota what became of what was approved of last for
 // its namespace. A write that was to replace a revision which something else has
 // replaced will never be made: what it was granted is put back.
@@ -266,7 +282,7 @@ const shortKey = "_short"
 func (l *Ledger) encode() (map[string]string, error) {
 	data := make(map[string]string, len(l.Accounts)+1)
 	for namespace, account := range l.Accounts {
-		if len(account.Grants) == 0 && account.Pending == nil {
+		if len(account.Grants) == 0 && account.Pending == nil && account.UID == "" {
 			continue // as if it was missing
 		}
 		text, err := json.Marshal(account)

@@ -207,6 +207,26 @@ func TestApproveTwice(t *testing.T) {
 	}
 }
 
+func TestMeet(t *testing.T) {
+	l := New()
+	l.Set("a", "pods", grant(3))
+	q := quota("7", 3)
+	l.Meet(q, pods(10), now)
+	first := l.Of("a", "pods")
+	if first.Granted.Value() != 3 || first.Raised == nil || l.Of("a", "cpu").Raised != nil {
+		t.Errorf("want pods to be settled, got %+v", l.Grants("a"))
+	}
+	l.Meet(q, pods(10), now.Add(time.Second))
+	if diff := cmp.Diff(first, l.Of("a", "pods")); diff != "" {
+		t.Errorf("met before (-want +got):\n%s", diff)
+	}
+	q.UID = "2"
+	l.Meet(q, pods(10), now.Add(time.Second))
+	if got := l.Of("a", "pods"); got.Token() == first.Token() {
+		t.Errorf("want another one to be settled, got %+v", got)
+	}
+}
+
 func TestShort(t *testing.T) {
 	l := New()
 	ask := func(at time.Time) {
