@@ -85,9 +85,9 @@ func unsettled(s state) string {
 			return fmt.Sprintf("volume %s is labelled %q, its claim is in a namespace of %v", volume.Name, label, names)
 		}
 	}
-	want, got, gone := givenIn(s), heldIn(s), terminating(s)
+	want, got, gone, waits := givenIn(s), heldIn(s), terminating(s), unlimited(s)
 	missing, surplus := want.minus(got), got.minus(want)
-	missing = slices.DeleteFunc(missing, func(g grant) bool { return gone.Has(g.namespace) })
+	missing = slices.DeleteFunc(missing, func(g grant) bool { return gone.Has(g.namespace) || waits.Has(g.namespace) })
 	surplus = slices.DeleteFunc(surplus, func(g grant) bool { return gone.Has(g.namespace) })
 	if len(missing)+len(surplus) > 0 {
 		return fmt.Sprintf("not held:\n%sheld, and not given:\n%s", describe(missing), describe(surplus))
