@@ -132,7 +132,7 @@ func TestLongListsAreNative(t *testing.T) {
 		t.Run("limit "+limit, func(t *testing.T) {
 			// What goes on with the next page, of each server its own, by path.
 			tokens := map[string]string{k.nativePath(): "", k.viewPath(): ""}
-			for more := true; more; more = tokens[k.nativePath()] != "" {
+			for more := true; more; more = tokens[k.viewPath()] != "" {
 				next := maps.Clone(tokens)
 				k.compareBy(t, func(path string) answer {
 					page := ask(t, config, http.MethodGet, path+query("labelSelector", "test=long", "limit", limit, "continue", tokens[path]), tableAccept, "")
@@ -143,7 +143,15 @@ func TestLongListsAreNative(t *testing.T) {
 				})
 				tokens = next
 			}
-			require.Empty(t, tokens[k.viewPath()])
+			// The API server goes on where there are objects left, although none of them is
+			// asked for: other tests make some.
+			for token := tokens[k.nativePath()]; token != ""; {
+				page := ask(t, config, http.MethodGet, k.nativePath()+query("labelSelector", "test=long", "limit", limit, "continue", token), "", "")
+				var list metav1.PartialObjectMetadataList
+				require.NoError(t, json.Unmarshal(page.Body, &list))
+				require.Empty(t, list.Items)
+				token = list.Continue
+			}
 		})
 	}
 }
