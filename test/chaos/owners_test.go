@@ -23,6 +23,8 @@ import (
 const (
 	teamLabel      = "team"
 	promotionLabel = "owner.projectcapsule.dev/promote"
+	// promotedForAnnotation is the UID of the Tenant that the label counts for.
+	promotedForAnnotation = "tenancy.capsule.io/promoted-for"
 	// robot is a service account, in whatever namespace.
 	robot = "robot"
 )
@@ -90,7 +92,7 @@ func (in inputs) promoted(t *capsulev1beta2.Tenant) []string {
 	}
 	var names []string
 	for _, account := range in[accounts] {
-		if account.GetLabels()[promotionLabel] == "true" && slices.ContainsFunc(in[namespaces], func(namespace client.Object) bool {
+		if account.GetLabels()[promotionLabel] == "true" && account.GetAnnotations()[promotedForAnnotation] == string(t.UID) && slices.ContainsFunc(in[namespaces], func(namespace client.Object) bool {
 			return namespace.GetName() == account.GetNamespace() && belongs(namespace, t)
 		}) {
 			names = append(names, robotUser(account.GetNamespace()))
@@ -167,11 +169,17 @@ func (e edit) changeAccount(ctx context.Context, namespace string) error {
 	if e.oneIn(6) {
 		return e.delete(ctx, account)
 	}
-	if is, err := e.has(ctx, namespace); !is {
-		return err
+	in := &corev1.Namespace{}
+	if err := e.client.Get(ctx, client.ObjectKey{Name: namespace}, in); err != nil {
+		return client.IgnoreNotFound(err)
 	}
 	return e.change(ctx, account, func() {
 		account.Labels = map[string]string{promotionLabel: pick(e.random, "true", "true", "false")}
+		// As the webhook writes it, which is not there. What it was written for may be
+		// another Tenant's by now.
+		if owners := in.OwnerReferences; len(owners) > 0 && !e.oneIn(6) {
+			account.Annotations = map[string]string{promotedForAnnotation: string(owners[0].UID)}
+		}
 	})
 }
 
