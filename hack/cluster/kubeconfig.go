@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -77,7 +78,7 @@ func validateUser(name string) error {
 	switch {
 	case name == "":
 		return errors.New("the user has no name")
-	case name == deployment.AdminName || name == deployment.ServerName || name == deployment.ControllerName:
+	case slices.Contains([]string{deployment.AdminName, deployment.ServerName, deployment.ControllerName, deployment.ProxyName}, name):
 		return fmt.Errorf("%q is the name of a kubeconfig that make up writes: choose another", name)
 	case strings.ContainsRune(name, '/'):
 		return fmt.Errorf("user %q has a slash: the name is also the file's", name)

@@ -12,6 +12,7 @@ import (
 	"github.com/felixge/httpsnoop"
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	apirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/streaming/pkg/httpstream"
 )
 
@@ -55,8 +56,9 @@ func (p *Proxy) Collectors() []prometheus.Collector {
 // given, flushed and hijacked included.
 func (p *Proxy) measured(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		path := p.router.template(req)
-		if p.router.isStream(req) {
+		info := requestInfoOf(req)
+		path := p.router.template(req, info)
+		if isStream(req, info) {
 			p.metrics.streams.Inc()
 			defer p.metrics.streams.Dec()
 		}
@@ -80,11 +82,7 @@ func (p *Proxy) measured(handler http.Handler) http.Handler {
 }
 
 // template returns the path of a request without the names in it.
-func (r *router) template(req *http.Request) string {
-	info, err := r.info.NewRequestInfo(req)
-	if err != nil {
-		return otherPath
-	}
+func (r *router) template(req *http.Request, info *apirequest.RequestInfo) string {
 	if !info.IsResourceRequest {
 		if first, _, _ := strings.Cut(strings.TrimPrefix(req.URL.Path, "/"), "/"); plainPaths[first] {
 			return "/" + first
@@ -130,10 +128,6 @@ var plainPaths = map[string]bool{
 }
 
 // isStream reports whether an answer has no end of its own.
-func (r *router) isStream(req *http.Request) bool {
-	if httpstream.IsUpgradeRequest(req) {
-		return true
-	}
-	info, err := r.info.NewRequestInfo(req)
-	return err == nil && info.IsResourceRequest && info.Verb == verbWatch
+func isStream(req *http.Request, info *apirequest.RequestInfo) bool {
+	return httpstream.IsUpgradeRequest(req) || info.IsResourceRequest && info.Verb == verbWatch
 }

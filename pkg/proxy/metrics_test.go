@@ -35,7 +35,11 @@ func TestTemplates(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := newRouter().template(req); got != want {
+		info, err := requestInfos.NewRequestInfo(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := newRouter().template(req, info); got != want {
 			t.Errorf("%s: want %s, got %s", given, want, got)
 		}
 	}

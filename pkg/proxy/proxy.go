@@ -17,6 +17,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	genericapifilters "k8s.io/apiserver/pkg/endpoints/filters"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
@@ -83,7 +84,7 @@ func New(c Config) (*Proxy, error) {
 		authTypes: c.AuthTypes, certificates: c.Certificates, metrics: newMetrics(),
 	}
 	p.ignored = newIgnored(c, p)
-	p.handler = p.measured(http.HandlerFunc(p.identify))
+	p.handler = genericapifilters.WithRequestInfo(p.measured(http.HandlerFunc(p.identify)), requestInfos)
 	p.native = &httputil.ReverseProxy{
 		Rewrite: p.toNative, ModifyResponse: endRefusal, ErrorHandler: p.nativeFailed,
 		Transport: transport, FlushInterval: -1, ErrorLog: errorLog,

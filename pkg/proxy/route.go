@@ -46,18 +46,26 @@ type route struct {
 	acceptsGzip bool
 }
 
-// router finds what requests are about, as the API server does.
+// requestInfos finds what requests are about, as the API server does.
+var requestInfos apirequest.RequestInfoResolver = &apirequest.RequestInfoFactory{
+	APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api"),
+}
+
+// requestInfoOf returns what a request is about. Each that is served has it.
+func requestInfoOf(req *http.Request) *apirequest.RequestInfo {
+	info, ok := apirequest.RequestInfoFrom(req.Context())
+	if !ok {
+		panic("a request without RequestInfo")
+	}
+	return info
+}
+
+// router finds what a view can answer.
 type router struct {
-	info      apirequest.RequestInfoResolver
 	resources map[schema.GroupVersionResource]*rewrite.Resource
 }
 
-func newRouter() *router {
-	return &router{
-		info:      &apirequest.RequestInfoFactory{APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api")},
-		resources: resources(),
-	}
-}
+func newRouter() *router { return &router{resources: resources()} }
 
 // route returns what a view is to be asked where the API server refuses the request, or
 // nil if no view can answer it.
@@ -65,8 +73,8 @@ func (r *router) route(req *http.Request) *route {
 	if req.Method != http.MethodGet {
 		return nil
 	}
-	info, err := r.info.NewRequestInfo(req)
-	if err != nil || !info.IsResourceRequest {
+	info := requestInfoOf(req)
+	if !info.IsResourceRequest {
 		return nil
 	}
 	if info.Namespace != "" && (info.Resource != "namespaces" || info.Subresource != "") {

@@ -52,6 +52,7 @@ func NewOptions() *Options {
 		MetricsAddress: ":8080",
 		HealthAddress:  ":8081",
 		AuthTypes:      []string{string(proxy.BearerToken), string(proxy.TLSCertificate)},
+		ClientCAFile:   fromCluster,
 	}
 }
 
@@ -70,7 +71,7 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 
 	fs = fss.FlagSet("callers")
 	fs.StringSliceVar(&o.AuthTypes, "auth-preferred-types", o.AuthTypes, "What callers may come with, "+string(proxy.BearerToken)+" and "+string(proxy.TLSCertificate)+": the first of them that a request has counts.")
-	fs.StringVar(&o.ClientCAFile, "client-ca-file", o.ClientCAFile, "File of the CA of client certificates, read again when it changes, or \""+fromCluster+"\" for that of the API server, from the ConfigMap extension-apiserver-authentication in kube-system. The proxy asks for who comes with one by impersonation, and needs the right to. Empty accepts none.")
+	fs.StringVar(&o.ClientCAFile, "client-ca-file", o.ClientCAFile, "File of the CA of client certificates, read again when it changes, or \""+fromCluster+"\" for that of the API server, from the ConfigMap extension-apiserver-authentication in kube-system. The proxy asks for who comes with one by impersonation, and needs the right to. Empty, and plain HTTP, accept none.")
 	fs.BoolVar(&o.AllowSystem, "allow-system-certificates", o.AllowSystem, "Accept client certificates of users and groups whose names begin with \"system:\", system:masters among them.")
 	fs.StringSliceVar(&o.IgnoredUserGroups, "ignored-user-group", o.IgnoredUserGroups, "Groups for whose members no view is asked: they get what the API server answers. The API server is asked for the groups of who comes with a token.")
 	fs.StringSliceVar(&o.IgnoredUsernames, "ignored-username", o.IgnoredUsernames, "Users for whom no view is asked.")
@@ -117,7 +118,7 @@ func (o *Options) Validate() error {
 	}
 	if !o.EnableSSL {
 		for flag, set := range map[string]bool{
-			"--ssl-cert-path": o.CertPath != "", "--tls-additional-sans": len(o.AdditionalSANs) > 0, "--client-ca-file": o.ClientCAFile != "",
+			"--ssl-cert-path": o.CertPath != "", "--tls-additional-sans": len(o.AdditionalSANs) > 0, "--client-ca-file": o.ClientCAFile != "" && o.ClientCAFile != fromCluster,
 		} {
 			if set {
 				errs = append(errs, fmt.Errorf("%s needs --enable-ssl", flag))
@@ -132,8 +133,8 @@ func (o *Options) Validate() error {
 			errs = append(errs, fmt.Errorf("--auth-preferred-types %q: known are %s and %s", name, proxy.BearerToken, proxy.TLSCertificate))
 		}
 	}
-	if o.AllowSystem && o.ClientCAFile == "" {
-		errs = append(errs, errors.New("--allow-system-certificates needs --client-ca-file"))
+	if o.AllowSystem && !o.acceptsCertificates() {
+		errs = append(errs, errors.New("--allow-system-certificates needs client certificates: --client-ca-file and --enable-ssl"))
 	}
 	for flag, address := range map[string]string{"--metrics-addr": o.MetricsAddress, "--health-probe-bind-address": o.HealthAddress} {
 		if address == noAddress {
@@ -145,6 +146,11 @@ func (o *Options) Validate() error {
 	}
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(errs...)
+}
+
+// acceptsCertificates reports whether callers may come with client certificates.
+func (o *Options) acceptsCertificates() bool {
+	return o.EnableSSL && o.ClientCAFile != "" && slices.Contains(o.AuthTypes, string(proxy.TLSCertificate))
 }
 
 // noAddress is an address at which nothing is served.

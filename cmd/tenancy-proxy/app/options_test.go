@@ -50,7 +50,7 @@ func TestValidate(t *testing.T) {
 			"--tls-additional-sans is of a self-signed certificate: leave out --ssl-cert-path, or have that certificate name them",
 		},
 		"way to come":         {[]string{"--auth-preferred-types=Anonymous"}, `--auth-preferred-types "Anonymous": known are BearerToken and TLSCertificate`},
-		"certificates of all": {[]string{"--allow-system-certificates"}, "--allow-system-certificates needs --client-ca-file"},
+		"certificates of all": {[]string{"--allow-system-certificates", "--client-ca-file="}, "--allow-system-certificates needs client certificates: --client-ca-file and --enable-ssl"},
 		"address":             {[]string{"--metrics-addr=8080"}, `--metrics-addr "8080": address 8080: missing port in address`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -131,7 +131,7 @@ func (o *Options) upstream() (*rest.Config, error) {
 
 // certificates returns whose client certificates are accepted, or nil if nobody's are.
 func (s *server) certificates(o *Options, upstream *rest.Config) (*proxy.Certificates, error) {
-	if o.ClientCAFile == "" {
+	if !o.acceptsCertificates() {
 		return nil, nil
 	}
 	client, err := kubernetes.NewForConfig(upstream)

@@ -5,7 +5,6 @@ package namespace
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -14,7 +13,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
@@ -162,13 +160,13 @@ func parse(request *admissionv1.AdmissionRequest) (Request, error) {
 	}
 	var err error
 	if request.Operation == admissionv1.Create || request.Operation == admissionv1.Update {
-		if r.New, err = decode(request.Object.Raw); err != nil {
+		if r.New, err = answer.Decode[metav1.PartialObjectMetadata](request.Object.Raw); err != nil {
 			return Request{}, fmt.Errorf("decode object: %w", err)
 		}
 		r.GenerateName = r.New.GenerateName
 	}
 	if request.Operation == admissionv1.Update || request.Operation == admissionv1.Delete {
-		if r.Old, err = decode(request.OldObject.Raw); err != nil {
+		if r.Old, err = answer.Decode[metav1.PartialObjectMetadata](request.OldObject.Raw); err != nil {
 			return Request{}, fmt.Errorf("decode oldObject: %w", err)
 		}
 	}
@@ -176,17 +174,6 @@ func parse(request *admissionv1.AdmissionRequest) (Request, error) {
 		r.Name = r.New.Name
 	}
 	return r, nil
-}
-
-func decode(raw []byte) (*metav1.PartialObjectMetadata, error) {
-	if len(raw) == 0 {
-		return nil, errors.New("there is none")
-	}
-	namespace := &metav1.PartialObjectMetadata{}
-	if err := json.Unmarshal(raw, namespace); err != nil {
-		return nil, err
-	}
-	return namespace, nil
 }
 
 // patch makes the namespace say what it has to about its tenant.

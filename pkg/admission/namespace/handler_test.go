@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	"tenancy.capsule.io/pkg/admission/internal/answer"
 	"tenancy.capsule.io/pkg/controller/owners"
 )
 
@@ -80,7 +81,7 @@ func patched(t *testing.T, raw []byte, response admission.Response) *metav1.Part
 	if err != nil {
 		t.Fatal(err)
 	}
-	given, err := decode(raw)
+	given, err := answer.Decode[metav1.PartialObjectMetadata](raw)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,11 +7,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -31,8 +29,7 @@ const (
 	// else's: the controller leaves them out of the status that it applies.
 	placesManager = "tenancy-webhook"
 
-	firstBackoff = 5 * time.Millisecond
-	maxBackoff   = 200 * time.Millisecond
+	maxBackoff = 200 * time.Millisecond
 )
 
 // Places gives namespaces the places in the quota of their Tenant. Several
@@ -66,15 +63,11 @@ func (p *Places) Take(ctx context.Context, ref tenant.Ref, namespace string, uid
 		return "", fmt.Errorf("wait for the quota of tenant %s: %w", ref.Name, err)
 	}
 	defer done()
-	for backoff := firstBackoff; ; backoff = min(2*backoff, maxBackoff) {
+	err = turns.Retry(ctx, p.clock, maxBackoff, func() error {
 		refusal, err = p.try(ctx, ref, namespace, uid, dryRun)
-		if !apierrors.IsConflict(err) {
-			return refusal, err
-		}
-		if waiting := p.wait(ctx, backoff); waiting != nil {
-			return "", fmt.Errorf("%w, last: %w", waiting, err)
-		}
-	}
+		return err
+	})
+	return refusal, err
 }
 
 // try does what Take does, unless somebody else changes the Tenant meanwhile: then
@@ -200,16 +193,4 @@ func (p *Places) reserve(ctx context.Context, t *capsulev1beta2.Tenant, reservat
 		return fmt.Errorf("reserve a place in tenant %s: %w", t.Name, err)
 	}
 	return nil
-}
-
-// wait waits about as long as it is told, but not beyond the context.
-func (p *Places) wait(ctx context.Context, about time.Duration) error {
-	timer := p.clock.NewTimer(about/2 + rand.N(about)) //nolint:gosec // it keeps replicas apart, no secret
-	defer timer.Stop()
-	select {
-	case <-timer.C():
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

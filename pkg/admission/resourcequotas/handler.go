@@ -26,9 +26,7 @@ package resourcequotas
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strconv"
 	"strings"
 	"time"
@@ -36,7 +34,6 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
@@ -57,8 +54,7 @@ const (
 	// user is told what was being waited for.
 	deadline = 2500 * time.Millisecond
 
-	firstBackoff = 5 * time.Millisecond
-	maxBackoff   = 100 * time.Millisecond
+	maxBackoff = 100 * time.Millisecond
 )
 
 // Handler answers for ResourceQuotas that the namespaces of a Tenant share. It may be
@@ -120,15 +116,11 @@ func (h *Handler) judge(
 		return "", "", fmt.Errorf("wait for the quota %s: %w", name, err)
 	}
 	defer done()
-	for backoff := firstBackoff; ; backoff = min(2*backoff, maxBackoff) {
+	err = turns.Retry(ctx, h.clock, maxBackoff, func() error {
 		token, refusal, err = h.try(ctx, t, item, quota, growths, dryRun)
-		if !apierrors.IsConflict(err) {
-			return token, refusal, err
-		}
-		if waiting := h.wait(ctx, backoff); waiting != nil {
-			return "", "", fmt.Errorf("%w, last: %w", waiting, err)
-		}
-	}
+		return err
+	})
+	return token, refusal, err
 }
 
 // sharedBy returns the Tenant whose namespaces share a ResourceQuota, and which item
@@ -219,18 +211,6 @@ func message(t *capsulev1beta2.Tenant, item int, refusals []ledger.Refusal) stri
 	return what + ": delete something in one of them, or ask a cluster administrator to raise spec.resourceQuotas of the Tenant"
 }
 
-// wait waits about as long as it is told, but not beyond the context.
-func (h *Handler) wait(ctx context.Context, about time.Duration) error {
-	timer := h.clock.NewTimer(about/2 + rand.N(about)) //nolint:gosec // it keeps replicas apart, no secret
-	defer timer.Stop()
-	select {
-	case <-timer.C():
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // parse returns a ResourceQuota as it was and as it is to be.
 func parse(request *admissionv1.AdmissionRequest) (was, is *corev1.ResourceQuota, err error) {
 	if request.Resource.Group != corev1.GroupName || request.Resource.Resource != "resourcequotas" || request.SubResource != "status" {
@@ -239,25 +219,14 @@ func parse(request *admissionv1.AdmissionRequest) (was, is *corev1.ResourceQuota
 	if request.Operation != admissionv1.Update {
 		return nil, nil, fmt.Errorf("%s is no update", request.Operation)
 	}
-	if was, err = decode(request.OldObject.Raw); err != nil {
+	if was, err = answer.Decode[corev1.ResourceQuota](request.OldObject.Raw); err != nil {
 		return nil, nil, fmt.Errorf("decode oldObject: %w", err)
 	}
-	if is, err = decode(request.Object.Raw); err != nil {
+	if is, err = answer.Decode[corev1.ResourceQuota](request.Object.Raw); err != nil {
 		return nil, nil, fmt.Errorf("decode object: %w", err)
 	}
 	if was.Namespace != request.Namespace || was.Name != request.Name {
 		return nil, nil, fmt.Errorf("oldObject is %s/%s, not %s/%s", was.Namespace, was.Name, request.Namespace, request.Name)
 	}
 	return was, is, nil
-}
-
-func decode(raw []byte) (*corev1.ResourceQuota, error) {
-	if len(raw) == 0 {
-		return nil, errors.New("there is none")
-	}
-	quota := &corev1.ResourceQuota{}
-	if err := json.Unmarshal(raw, quota); err != nil {
-		return nil, err
-	}
-	return quota, nil
 }

@@ -22,7 +22,6 @@ package serviceaccounts
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -30,7 +29,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -180,25 +178,14 @@ func parse(request *admissionv1.AdmissionRequest) (old, account *metav1.PartialO
 		return nil, nil, fmt.Errorf("%s is not serviceaccounts", request.Resource.Resource)
 	}
 	if request.Operation == admissionv1.Update {
-		if old, err = decode(request.OldObject.Raw); err != nil {
+		if old, err = answer.Decode[metav1.PartialObjectMetadata](request.OldObject.Raw); err != nil {
 			return nil, nil, fmt.Errorf("decode oldObject: %w", err)
 		}
 	}
 	if request.Operation == admissionv1.Create || request.Operation == admissionv1.Update {
-		if account, err = decode(request.Object.Raw); err != nil {
+		if account, err = answer.Decode[metav1.PartialObjectMetadata](request.Object.Raw); err != nil {
 			return nil, nil, fmt.Errorf("decode object: %w", err)
 		}
 	}
 	return old, account, nil
-}
-
-func decode(raw []byte) (*metav1.PartialObjectMetadata, error) {
-	if len(raw) == 0 {
-		return nil, errors.New("there is none")
-	}
-	account := &metav1.PartialObjectMetadata{}
-	if err := json.Unmarshal(raw, account); err != nil {
-		return nil, err
-	}
-	return account, nil
 }

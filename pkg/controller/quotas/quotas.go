@@ -221,18 +221,34 @@ func (r *reconciler) dropGone(ctx context.Context, t *capsulev1beta2.Tenant, ite
 // unshare takes the annotations off that are about a tenant.
 func (r *reconciler) unshare(ctx context.Context, quotas []*corev1.ResourceQuota) error {
 	return errors.Join(objects.InParallel(quotas, func(quota *corev1.ResourceQuota) error {
+		if !hasNotes(quota) {
+			return nil
+		}
 		changed := quota.DeepCopy()
 		setNotes(changed, nil, nil)
 		return r.write(ctx, quota, changed)
 	})...)
 }
 
+// isNote reports whether an annotation is about the tenant, or about the grants of the
+// namespace.
+func isNote(name string) bool {
+	return strings.HasPrefix(name, usedPrefix) || name == ledger.GrantedAnnotation || name == ledger.SettlingAnnotation
+}
+
+func hasNotes(quota *corev1.ResourceQuota) bool {
+	for name := range quota.Annotations {
+		if isNote(name) {
+			return true
+		}
+	}
+	return false
+}
+
 // setNotes replaces what a ResourceQuota says about the tenant, and about the grants
 // of its namespace.
 func setNotes(quota *corev1.ResourceQuota, said ...map[string]string) {
-	maps.DeleteFunc(quota.Annotations, func(name, _ string) bool {
-		return strings.HasPrefix(name, usedPrefix) || name == ledger.GrantedAnnotation || name == ledger.SettlingAnnotation
-	})
+	maps.DeleteFunc(quota.Annotations, func(name, _ string) bool { return isNote(name) })
 	if quota.Annotations == nil {
 		quota.Annotations = map[string]string{}
 	}

@@ -4,10 +4,10 @@
 package tenants
 
 import (
-	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/cache"
 	"k8s.io/utils/clock"
 )
 
@@ -18,34 +18,35 @@ const (
 	restFactor = 50
 	// maxRest is how old what a status says may become that way.
 	maxRest = 10 * time.Second
+	// maxResting is of how many Tenants that is known. One more, and another is written
+	// more often.
+	maxResting = 1 << 14
 )
 
 // pace says when statuses may be written again. It can be used concurrently.
 type pace struct {
 	clock clock.PassiveClock
-	lock  sync.Mutex
-	// next is protected by lock.
-	next map[types.UID]time.Time
+	// next is when the status of a Tenant may be written again, by its UID.
+	next *cache.LRUExpireCache
 }
 
-func newPace(c clock.PassiveClock) *pace { return &pace{clock: c, next: map[types.UID]time.Time{}} }
+func newPace(c clock.PassiveClock) *pace {
+	return &pace{clock: c, next: cache.NewLRUExpireCacheWithClock(maxResting, c)}
+}
 
 // rest returns how long the status of a Tenant is to be left alone.
 func (p *pace) rest(uid types.UID) time.Duration {
-	p.lock.Lock()
-	defer p.lock.Unlock()
-	rest := p.next[uid].Sub(p.clock.Now())
-	if rest <= 0 {
-		delete(p.next, uid)
+	value, _ := p.next.Get(uid)
+	next, ok := value.(time.Time)
+	if !ok {
 		return 0
 	}
-	return rest
+	return max(0, next.Sub(p.clock.Now()))
 }
 
 // wrote takes note of a status that was begun to be written at a time and is now.
 func (p *pace) wrote(uid types.UID, begun time.Time) {
-	p.lock.Lock()
-	defer p.lock.Unlock()
 	now := p.clock.Now()
-	p.next[uid] = now.Add(min(restFactor*now.Sub(begun), maxRest))
+	rest := min(restFactor*now.Sub(begun), maxRest)
+	p.next.Add(uid, now.Add(rest), rest)
 }

@@ -68,7 +68,7 @@ func renameIn(r *Resource, object map[string]any) {
 }
 
 // hasDuplicates reports whether an object in the JSON has two fields of one name, of
-// which decoders choose one, or has several with the Tenant column's.
+// which decoders choose one.
 func hasDuplicates(data []byte) bool {
 	d := jsontext.NewDecoder(bytes.NewReader(data), jsontext.AllowInvalidUTF8(true))
 	_, err := d.ReadValue()

@@ -59,6 +59,7 @@ func EnsureKubeconfigs(l Layout, issuer *controlplane.Issuer) error {
 		{"bob", "bob", []string{tenantGroup}},
 		{ServerName, serviceAccountPrefix + ServerName, serviceAccountGroups},
 		{ControllerName, serviceAccountPrefix + ControllerName, serviceAccountGroups},
+		{ProxyName, serviceAccountPrefix + ProxyName, serviceAccountGroups},
 	} {
 		current, err := isCurrent(l.Kubeconfig(user.name), issuer)
 		if err != nil {

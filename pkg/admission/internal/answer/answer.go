@@ -3,11 +3,12 @@
 
 // Package answer makes the answers of webhooks, as the API server would have
 // worded them itself: a refusal by policy is a 403, bad input a 422 with all that
-// is wrong, and what could not be decided a 500.
+// is wrong, and what could not be decided a 500. It reads what all requests have, too.
 package answer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -16,6 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/klog/v2"
@@ -61,6 +63,18 @@ func Failed(ctx context.Context, err error) admission.Response {
 
 func failure(status metav1.Status) admission.Response {
 	return admission.Response{AdmissionResponse: admissionv1.AdmissionResponse{Result: &status}}
+}
+
+// Decode returns an object of a request as a T. That there is none is an error.
+func Decode[T any](raw []byte) (*T, error) {
+	if len(raw) == 0 {
+		return nil, errors.New("there is none")
+	}
+	object := new(T)
+	if err := json.Unmarshal(raw, object); err != nil {
+		return nil, err
+	}
+	return object, nil
 }
 
 // User returns who makes the request, impersonation resolved.

@@ -1,13 +1,48 @@
 // Copyright The Capsule Tenancy Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package turns keeps requests of one process from getting in each other's way.
+// Package turns keeps requests from getting in each other's way: those of one process by
+// turns, those of several by trying again.
 package turns
 
 import (
 	"context"
+	"fmt"
+	"math/rand/v2"
 	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/utils/clock"
 )
+
+const firstBackoff = 5 * time.Millisecond
+
+// Retry tries until the error is no conflict, and returns it. Between two tries it waits,
+// longer each time up to about maxBackoff, but not beyond the context.
+func Retry(ctx context.Context, clock clock.Clock, maxBackoff time.Duration, try func() error) error {
+	for backoff := firstBackoff; ; backoff = min(2*backoff, maxBackoff) {
+		err := try()
+		if !apierrors.IsConflict(err) {
+			return err
+		}
+		if waiting := wait(ctx, clock, backoff); waiting != nil {
+			return fmt.Errorf("%w, last: %w", waiting, err)
+		}
+	}
+}
+
+// wait waits about as long as it is told, but not beyond the context.
+func wait(ctx context.Context, clock clock.Clock, about time.Duration) error {
+	timer := clock.NewTimer(about/2 + rand.N(about)) //nolint:gosec // it keeps replicas apart, no secret
+	defer timer.Stop()
+	select {
+	case <-timer.C():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
 // Turns lets one caller at a time through for each key. It holds nothing for keys
 // that nobody waits for. The zero value is ready.
