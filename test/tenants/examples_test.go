@@ -115,7 +115,7 @@ func remove(t testing.TB, file string) {
 	for _, object := range objects {
 		switch object.GetKind() {
 		case "Tenant":
-			deleteTenant(t, object.GetName())
+			system.DeleteTenant(t, object.GetName())
 		case "CapsuleConfiguration":
 			awaitDefaultConfiguration(t)
 		default:
