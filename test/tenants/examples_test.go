@@ -286,7 +286,7 @@ func TestExampleOwnerOfThree(t *testing.T) {
 		file := writeFile(t, "{apiVersion: v1, kind: Namespace, metadata: {name: solar-staging, labels: {env: dev}}}")
 		requireRefused(t, alice, forbidden, "apply", "-f", file)
 		require.Equal(t, "namespace/solar-staging serverside-applied\n", alice.Output(t, "apply", "--server-side", "-f", file))
-		awaitCan(t, alice, "get", "ns/solar-staging", "--namespace=solar-development")
+		awaitCan(t, alice, "get", "ns/solar-staging", "--namespace=solar-staging")
 		version := alice.Output(t, "get", "ns", "solar-staging", "-o", "jsonpath={.metadata.resourceVersion}")
 		require.Equal(t, "namespace/solar-staging serverside-applied\n", alice.Output(t, "apply", "--server-side", "-f", file))
 		require.Equal(t, version, alice.Output(t, "get", "ns", "solar-staging", "-o", "jsonpath={.metadata.resourceVersion}"), "it is unchanged")
