@@ -177,7 +177,7 @@ func TestSharedCredentialOfUpgrade(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		defer conn.Close()
+		defer func() { _ = conn.Close() }()
 		_, _ = buffered.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
 		_ = buffered.Flush()
 		line, _ := buffered.ReadString('\n')
