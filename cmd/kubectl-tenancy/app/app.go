@@ -26,10 +26,11 @@ func NewCommand(ctx context.Context, streams genericiooptions.IOStreams) *cobra.
 		Short:       "See what Tenants give you, and list it natively",
 		Long: "See what Tenants give you, and list it natively. Everything is asked for with the credential of your\n" +
 			"kubeconfig, and with no right but yours.",
-		Args: cobra.NoArgs,
 		// An error says what to do; the usage hides that.
 		SilenceUsage: true,
 	}
+	// kubectl completes plugins in another way than that of commands on their own.
+	cmd.CompletionOptions.DisableDefaultCmd = true
 	cmd.SetContext(ctx)
 	cmd.SetIn(streams.In)
 	cmd.SetOut(streams.Out)

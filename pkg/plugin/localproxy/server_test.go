@@ -179,7 +179,7 @@ func TestListenUnixLeavesFiles(t *testing.T) {
 		_ = listener.Close()
 		t.Error("want an error")
 	}
-	if data, err := os.ReadFile(path); err != nil || string(data) != "mine" {
+	if data, err := os.ReadFile(path); err != nil || string(data) != "mine" { //nolint:gosec // it is the test's own
 		t.Errorf("got %q, %v", data, err)
 	}
 }
