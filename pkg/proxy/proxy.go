@@ -46,6 +46,8 @@ type Config struct {
 	Certificates *Certificates
 	// IgnoredUsers and IgnoredGroups are the names of callers for whom no view is asked.
 	IgnoredUsers, IgnoredGroups []string
+	// ImpersonatedGroups are the groups that callers may ask to be members of.
+	ImpersonatedGroups GroupFilter
 	// Clock tells how old what is remembered is.
 	Clock clock.Clock
 }
@@ -65,6 +67,8 @@ type Proxy struct {
 	authTypes    []AuthType
 	certificates *Certificates
 	ignored      *ignored
+	groups       GroupFilter
+	rejected     *rejected
 	metrics      *metrics
 	// handler is everything.
 	handler http.Handler
@@ -89,6 +93,7 @@ func New(c Config) (*Proxy, error) {
 	p := &Proxy{
 		router: newRouter(), denied: newDenied(c.Clock), upstream: upstream, transport: transport,
 		authTypes: c.AuthTypes, certificates: c.Certificates, metrics: newMetrics(),
+		groups: c.ImpersonatedGroups, rejected: newRejected(c.Clock),
 	}
 	p.ignored = newIgnored(c, p)
 	p.handler = genericapifilters.WithRequestInfo(p.measured(http.HandlerFunc(p.identify)), requestInfos)

@@ -110,20 +110,18 @@ func (r *router) route(req *http.Request) *route {
 	return found
 }
 
-// within returns what a view is to be asked where the API server refuses to tell of
-// something in a namespace: whether there is that namespace. Who makes a namespace if
-// there is none has to learn that there is none.
+// within returns what a view is to be asked where the API server refuses to tell of an
+// object in a namespace: whether there is that namespace. Who makes both if there are none
+// has to learn that there are none. A list stays refused: the API server does not say
+// NotFound of one either, whatever its namespace.
 func (r *router) within(info *apirequest.RequestInfo) *route {
-	if info.Verb != verbGet && info.Verb != verbList {
+	if info.Verb != verbGet {
 		return nil
 	}
 	resource := r.resources[corev1.SchemeGroupVersion.WithResource("namespaces")]
-	absent := apierrors.NewNotFound(corev1.Resource("namespaces"), info.Namespace)
-	if info.Verb == verbGet {
-		absent = apierrors.NewNotFound(schema.GroupResource{Group: info.APIGroup, Resource: info.Resource}, info.Name)
-	}
 	return &route{
-		absent: absent, resource: resource, verb: verbGet,
+		absent:   apierrors.NewNotFound(schema.GroupResource{Group: info.APIGroup, Resource: info.Resource}, info.Name),
+		resource: resource, verb: verbGet,
 		path: path.Join("/apis", resource.View.GroupVersion().String(), resource.View.Resource, url.PathEscape(info.Namespace)),
 	}
 }

@@ -29,9 +29,6 @@ import (
 )
 
 const (
-	eventually = 30 * time.Second
-	tick       = 50 * time.Millisecond
-
 	systemNamespace = "tenancy-system"
 )
 
@@ -105,7 +102,7 @@ func createNamespace(t testing.TB, owner *Kubectl, name string) {
 			t.Log(stderr)
 		}
 		return err == nil
-	}, eventually, tick)
+	}, Eventually, tick)
 }
 
 // TestOwner makes a namespace as an owner does.
@@ -115,11 +112,11 @@ func TestOwner(t *testing.T) {
 	createNamespace(t, ann, "oil-production")
 	require.Eventually(t, func() bool {
 		return strings.Contains(ann.Output(t, "get", "tns", "-o", "name"), "/oil-production\n")
-	}, eventually, tick)
+	}, Eventually, tick)
 	require.Eventually(t, func() bool {
 		stdout, _, _ := ann.Run(t, "auth", "can-i", "create", "deployments", "-n", "oil-production")
 		return strings.Contains(stdout, "yes")
-	}, eventually, tick)
+	}, Eventually, tick)
 	_, stderr, err := system.Kubectl(t, "dan", "capsule.clastix.io").Run(t, "create", "namespace", "oil-2")
 	require.Error(t, err, "dan owns nothing")
 	require.Contains(t, stderr, "Forbidden")
@@ -144,13 +141,13 @@ func TestRefusedRole(t *testing.T) {
 	}
 	require.Eventually(t, func() bool {
 		return strings.HasPrefix(ready(), "False ") && strings.Contains(ready(), `"refused-viewer"`)
-	}, eventually, tick)
+	}, Eventually, tick)
 	require.Equal(t, "capsuleconfiguration.capsule.clastix.io/default\n", admin.Output(t, "get", "capsuleconfigurations", "-o", "name"))
 	require.True(t, strings.HasPrefix(ready(), "False "), "it lasts")
 
 	admin.Output(t, "create", "clusterrole", delegated[1], "--verb=bind", "--resource=clusterroles.rbac.authorization.k8s.io", "--resource-name=refused-viewer")
 	admin.Output(t, "label", "clusterrole", delegated[1], "projectcapsule.dev/aggregate-to-controller=true")
-	require.Eventually(t, func() bool { return strings.HasPrefix(ready(), "True ") }, eventually, tick)
+	require.Eventually(t, func() bool { return strings.HasPrefix(ready(), "True ") }, Eventually, tick)
 	require.Contains(t, admin.Output(t, "get", "rolebindings", "-n", "refused-1"), "ClusterRole/refused-viewer")
 }
 
@@ -163,7 +160,7 @@ func TestConversion(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, _, err := admin.Run(t, "apply", "-f", file)
 		return err == nil
-	}, eventually, tick, "the CA is written to the definition soon after the start")
+	}, Eventually, tick, "the CA is written to the definition soon after the start")
 	require.Equal(t, "Group", admin.Output(t, "get", "tenants.v1beta2.capsule.clastix.io", "old", "-o", "jsonpath={.spec.owners[0].kind}"))
 	admin.Output(t, "delete", "tenant", "old")
 }
@@ -198,7 +195,7 @@ func TestReplicas(t *testing.T) {
 		return name
 	}
 	// The API server goes over to the balancer when it has heard of it.
-	for deadline := time.Now().Add(eventually); webhookRequests(t, second) == 0; {
+	for deadline := time.Now().Add(Eventually); webhookRequests(t, second) == 0; {
 		require.True(t, time.Now().Before(deadline), "the second replica is not asked")
 		create()
 	}
@@ -219,15 +216,15 @@ func TestReplicas(t *testing.T) {
 	require.Eventually(t, func() bool {
 		age, _ := metric(t, second, "tenancy_controller_lease_age_seconds")
 		return age > 1
-	}, eventually, tick, "the one that is left says that nobody leads")
+	}, Eventually, tick, "the one that is left says that nobody leads")
 	// Whose the namespace is is decided without a leader; what its owners may do
 	// there takes one.
 	last := create()
-	require.Eventually(t, func() bool { return leads(second) }, eventually, tick)
+	require.Eventually(t, func() bool { return leads(second) }, Eventually, tick)
 	require.Eventually(t, func() bool {
 		stdout, _, _ := ben.Run(t, "auth", "can-i", "create", "deployments", "-n", last)
 		return strings.Contains(stdout, "yes")
-	}, eventually, tick)
+	}, Eventually, tick)
 	require.NoError(t, first.Start(t.Context()))
 	now, _ := holder(t)
 	require.NotEqual(t, leader, now)
@@ -236,7 +233,7 @@ func TestReplicas(t *testing.T) {
 	// One that stops in order gives the Lease back.
 	stopped := time.Now()
 	require.NoError(t, second.Stop())
-	require.Eventually(t, func() bool { return leads(first) }, eventually, tick)
+	require.Eventually(t, func() bool { return leads(first) }, Eventually, tick)
 	_, since := holder(t)
 	require.Less(t, since.Sub(stopped), 3*time.Second)
 }
@@ -253,7 +250,7 @@ func TestCertificateIsRenewed(t *testing.T) {
 	require.Eventually(t, func() bool {
 		after, err = secrets.Get(t.Context(), before.Name, metav1.GetOptions{})
 		return err == nil && len(after.Data[corev1.TLSCertKey]) > 0
-	}, eventually, tick)
+	}, Eventually, tick)
 	require.Equal(t, before.Data["ca.crt"], after.Data["ca.crt"])
 	require.NotEqual(t, before.Data[corev1.TLSCertKey], after.Data[corev1.TLSCertKey])
 	block, _ := pem.Decode(after.Data[corev1.TLSCertKey])
@@ -263,13 +260,13 @@ func TestCertificateIsRenewed(t *testing.T) {
 	require.Eventually(t, func() bool {
 		data, err := os.ReadFile(filepath.Join(certs, corev1.TLSCertKey))
 		return err == nil && string(data) == string(after.Data[corev1.TLSCertKey])
-	}, eventually, tick)
+	}, Eventually, tick)
 	require.Contains(t, leaf.DNSNames, controllerService)
 
 	newTenant(t, "coal", "cid")
 	cid := system.Kubectl(t, "cid", "capsule.clastix.io")
 	createNamespace(t, cid, "coal-1")
-	require.Eventually(t, func() bool { return strings.Contains(cid.Output(t, "get", "tns"), "coal-1") }, eventually, tick)
+	require.Eventually(t, func() bool { return strings.Contains(cid.Output(t, "get", "tns"), "coal-1") }, Eventually, tick)
 }
 
 // TestRights reads the audit log: the controller asks for nothing that artifacts/

@@ -173,7 +173,7 @@ func TestMetrics(t *testing.T) {
 	} {
 		require.Regexp(t, `(?m)^`+pattern, text)
 	}
-	deleteTenant(t, "measured")
+	system.DeleteTenant(t, "measured")
 	await(t, "metrics that name the Tenant", []string{}, func(ctx context.Context) ([]string, error) {
 		text, err := metrics(ctx, system.Controller)
 		names := []string{}
@@ -257,7 +257,7 @@ func answers(ctx context.Context, c *framework.Controller, which *regexp.Regexp)
 // awaitAsked waits until the API server asks a replica.
 func awaitAsked(t *testing.T, c *framework.Controller) {
 	t.Helper()
-	asker := clientOf(t, system.Config(t, clusterAdmin))
+	asker := framework.ClientOf(t, system.Config(t, clusterAdmin))
 	var before float64
 	awaitWithin(t, gone, "a request to "+c.Name(), true, func(ctx context.Context) (bool, error) {
 		now, err := answers(ctx, c, asked)
@@ -334,7 +334,7 @@ func TestQuotaOfTwoReplicas(t *testing.T) {
 		}
 		requireForbidden(t, err, "has all of the 10 namespaces")
 	}
-	names, err := namespacesOf(t.Context(), admin(t), "crowd")
+	names, err := framework.NamespacesOf(t.Context(), admin(t), "crowd")
 	require.NoError(t, err)
 	require.Len(t, names, places, "namespaces that there are")
 	require.Equal(t, places, made, "requests that were granted")

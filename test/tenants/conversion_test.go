@@ -72,7 +72,7 @@ func TestOldVersionKeepsTheNew(t *testing.T) {
 	t.Cleanup(func() {
 		_, err := tenants.Resource(framework.Tenants).Patch(context.WithoutCancel(t.Context()), "convert", "application/merge-patch+json", []byte(`{"spec":{"preventDeletion":false}}`), metav1.PatchOptions{})
 		require.NoError(t, err)
-		deleteTenant(t, "convert")
+		system.DeleteTenant(t, "convert")
 	})
 	spec := func(object *unstructured.Unstructured) map[string]any {
 		t.Helper()
@@ -170,7 +170,7 @@ func TestOldVersionIsServed(t *testing.T) {
 	t.Parallel()
 	const name = "served"
 	kubectl, c := system.Kubectl(t, clusterAdmin), admin(t)
-	t.Cleanup(func() { deleteTenant(t, name) })
+	t.Cleanup(func() { system.DeleteTenant(t, name) })
 	require.Equal(t, "tenant.capsule.clastix.io/served created\n", kubectl.Output(t, "apply", "-f", writeFile(t, `
 apiVersion: capsule.clastix.io/v1beta1
 kind: Tenant
@@ -184,7 +184,7 @@ spec: {owners: [{kind: User, name: served-ann}], namespaceOptions: {quota: 3}, n
 	require.Len(t, is.Spec.Owners, 1)
 	compare(t, "roles by the annotation", []string{"view", "capsule-namespace-deleter"}, is.Spec.Owners[0].ClusterRoles)
 	compare(t, "quota", 3, int(*is.Spec.NamespaceOptions.Quota))
-	awaitKnown(t, is)
+	system.AwaitKnown(t, is)
 	require.NoError(t, as(t, "served-ann").Create(t.Context(), newNamespace("served-1")))
 	awaitBindings(t, "served-1", "ClusterRole capsule-namespace-deleter: User /served-ann", "ClusterRole view: User /served-ann")
 	await(t, "status as v1beta1", capsulev1beta1.TenantStatus{State: "Active", Size: 1, Namespaces: []string{"served-1"}}, func(ctx context.Context) (capsulev1beta1.TenantStatus, error) {

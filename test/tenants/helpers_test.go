@@ -5,7 +5,6 @@ package tenants
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -25,25 +24,17 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/generated/clientset/versioned"
-	"tenancy.capsule.io/pkg/controller"
 	"tenancy.capsule.io/test/framework"
 )
 
 const (
-	// eventually is how long the controller may take to do something, on a machine
-	// that is busy.
-	eventually = 30 * time.Second
-	// gone is how long the control plane may take to delete a namespace with
-	// everything in it, or to collect garbage.
-	gone = 2 * time.Minute
-	tick = 50 * time.Millisecond
+	eventually = framework.Eventually
+	gone       = framework.Gone
 
 	// users is the group of capsule users.
 	users = "capsule.clastix.io"
@@ -51,6 +42,33 @@ const (
 	// is subject to every webhook.
 	clusterAdmin = "cluster-admin@example.com"
 )
+
+// letProxyTake lets the proxy take certificates of the groups of the examples, which
+// administrators have to list.
+func letProxyTake(ctx context.Context, groups ...string) error {
+	config, err := system.ControlPlane.AdminConfig()
+	if err != nil {
+		return err
+	}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	const name = "tests:tenancy-proxy"
+	_, err = client.RbacV1().ClusterRoles().Create(ctx, &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"groups"}, Verbs: []string{"impersonate"}, ResourceNames: groups}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return err
+	}
+	_, err = client.RbacV1().ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: "tenancy-system", Name: "tenancy-proxy"}},
+	}, metav1.CreateOptions{})
+	return err
+}
 
 // bindClusterAdmin gives clusterAdmin all rights.
 func bindClusterAdmin(ctx context.Context) error {
@@ -74,54 +92,29 @@ func subject(kind, name string) rbacv1.Subject {
 	return rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: kind, Name: name}
 }
 
-// clientOf returns a client for the kinds of Kubernetes and of Tenants.
-func clientOf(t testing.TB, config *rest.Config) client.WithWatch {
-	t.Helper()
-	scheme, err := controller.NewScheme()
-	require.NoError(t, err)
-	c, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
-	require.NoError(t, err)
-	return c
-}
-
 // admin returns a client of a member of system:masters, whose namespaces are
 // nobody's business.
 func admin(t testing.TB) client.WithWatch {
 	t.Helper()
-	return clientOf(t, system.AdminConfig(t))
+	return framework.ClientOf(t, system.AdminConfig(t))
 }
 
 // as returns a client of a capsule user.
 func as(t testing.TB, user string) client.WithWatch {
 	t.Helper()
-	return clientOf(t, system.Config(t, user, users))
+	return framework.ClientOf(t, system.Config(t, user, users))
 }
 
 // await waits until what is read is what is wanted. What cannot be read is waited
 // for, too.
 func await[T any](t testing.TB, what string, want T, read func(ctx context.Context) (T, error)) {
 	t.Helper()
-	awaitWithin(t, eventually, what, want, read)
+	framework.AwaitWithin(t, eventually, what, want, read)
 }
 
 func awaitWithin[T any](t testing.TB, limit time.Duration, what string, want T, read func(ctx context.Context) (T, error)) {
 	t.Helper()
-	var got T
-	var readErr error
-	err := wait.PollUntilContextTimeout(context.WithoutCancel(t.Context()), tick, limit, true, func(ctx context.Context) (bool, error) {
-		// What was read last counts, not that the time was up.
-		if now, err := read(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			got, readErr = now, err
-		}
-		return readErr == nil && cmp.Equal(want, got), nil
-	})
-	switch {
-	case err == nil:
-	case readErr != nil:
-		t.Fatalf("%s: not in %v: %v", what, limit, readErr)
-	default:
-		t.Fatalf("%s: not in %v (-want +got):\n%s", what, limit, cmp.Diff(want, got))
-	}
+	framework.AwaitWithin(t, limit, what, want, read)
 }
 
 // compare holds that there is no difference.
@@ -130,31 +123,6 @@ func compare[T any](t testing.TB, what string, want, got T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Fatalf("%s (-want +got):\n%s", what, diff)
 	}
-}
-
-// awaitGone waits until an object is no more.
-func awaitGone(t testing.TB, object client.Object) {
-	t.Helper()
-	c, key := admin(t), client.ObjectKeyFromObject(object)
-	uid := object.GetUID()
-	awaitWithin(t, gone, fmt.Sprintf("deletion of %T %s", object, key), true, func(ctx context.Context) (bool, error) {
-		err := c.Get(ctx, key, object)
-		if apierrors.IsNotFound(err) {
-			return true, nil
-		}
-		return err == nil && uid != "" && object.GetUID() != uid, err
-	})
-}
-
-// namespacesOf returns the names of the namespaces that say they are the tenant's.
-func namespacesOf(ctx context.Context, c client.Client, tenant string) ([]string, error) {
-	var list corev1.NamespaceList
-	err := c.List(ctx, &list, client.MatchingLabels{capsulev1beta2.TenantLabel: tenant})
-	names := make([]string, 0, len(list.Items))
-	for i := range list.Items {
-		names = append(names, list.Items[i].Name)
-	}
-	return names, err
 }
 
 // owner returns a user that owns a Tenant, with the operations on kinds.
@@ -173,59 +141,22 @@ func lists(kinds ...capsulev1beta2.ProxyServiceKind) []capsulev1beta2.ProxyOpera
 	return settings
 }
 
-// createTenant makes a Tenant. When the test is over it is deleted, with all that
-// belongs to it.
+// awaitGone waits until an object is no more.
+func awaitGone(t testing.TB, object client.Object) {
+	t.Helper()
+	system.AwaitGone(t, object)
+}
+
+// createTenant makes a Tenant for the time of the test.
 func createTenant(t testing.TB, name string, spec capsulev1beta2.TenantSpec) *capsulev1beta2.Tenant {
 	t.Helper()
-	tenant := &capsulev1beta2.Tenant{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: spec}
-	require.NoError(t, admin(t).Create(t.Context(), tenant))
-	t.Cleanup(func() { deleteTenant(t, name) })
-	// Webhooks answer from a cache.
-	awaitKnown(t, tenant)
-	return tenant
+	return system.CreateTenant(t, name, spec)
 }
 
-// awaitKnown waits until the controller has seen the present spec of a Tenant.
-func awaitKnown(t testing.TB, tenant *capsulev1beta2.Tenant) {
+// awaitAccess waits until the API server allows, or refuses, a capsule user something.
+func awaitAccess(t testing.TB, user string, want bool, attributes authorizationv1.ResourceAttributes) {
 	t.Helper()
-	c, key := admin(t), client.ObjectKeyFromObject(tenant)
-	await(t, "observed generation of tenant "+tenant.Name, tenant.Generation, func(ctx context.Context) (int64, error) {
-		var is capsulev1beta2.Tenant
-		err := c.Get(ctx, key, &is)
-		return is.Status.ObservedGeneration, err
-	})
-}
-
-// deleteTenant deletes a Tenant, if there is one, and waits until it is gone and
-// all that belongs to it.
-func deleteTenant(t testing.TB, name string) {
-	t.Helper()
-	c, ctx := admin(t), context.WithoutCancel(t.Context())
-	tenant := &capsulev1beta2.Tenant{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	require.NoError(t, client.IgnoreNotFound(c.Delete(ctx, tenant)))
-	awaitGone(t, tenant)
-	awaitWithin(t, gone, "end of the namespaces of tenant "+name, []string{}, func(ctx context.Context) ([]string, error) {
-		return namespacesOf(ctx, c, name)
-	})
-	awaitWithin(t, gone, "end of the compiled access of tenant "+name, []string{}, func(ctx context.Context) ([]string, error) {
-		return compiledFor(ctx, c, name)
-	})
-}
-
-// compiledFor returns the names of the cluster-wide roles and bindings of a tenant.
-func compiledFor(ctx context.Context, c client.Client, tenant string) ([]string, error) {
-	names := []string{}
-	var roles rbacv1.ClusterRoleList
-	var bindings rbacv1.ClusterRoleBindingList
-	of := client.MatchingLabels{capsulev1beta2.TenantLabel: tenant}
-	err := errors.Join(c.List(ctx, &roles, of), c.List(ctx, &bindings, of))
-	for i := range roles.Items {
-		names = append(names, "ClusterRole "+roles.Items[i].Name)
-	}
-	for i := range bindings.Items {
-		names = append(names, "ClusterRoleBinding "+bindings.Items[i].Name)
-	}
-	return names, err
+	system.AwaitAccess(t, user, []string{users}, want, attributes)
 }
 
 // updateTenant changes the spec of a Tenant, and returns it when the controller has
@@ -237,7 +168,7 @@ func updateTenant(t testing.TB, name string, change func(spec *capsulev1beta2.Te
 	before := tenant.DeepCopy()
 	change(&tenant.Spec)
 	require.NoError(t, c.Patch(t.Context(), tenant, client.MergeFrom(before)))
-	awaitKnown(t, tenant)
+	system.AwaitKnown(t, tenant)
 	return tenant
 }
 
@@ -267,21 +198,6 @@ func createFree(t testing.TB, name string) {
 	require.NoError(t, admin(t).Create(t.Context(), namespace))
 	t.Cleanup(func() {
 		require.NoError(t, client.IgnoreNotFound(admin(t).Delete(context.WithoutCancel(t.Context()), namespace)))
-	})
-}
-
-// awaitAccess waits until the API server allows, or refuses, a capsule user something.
-func awaitAccess(t testing.TB, user string, want bool, attributes authorizationv1.ResourceAttributes) {
-	t.Helper()
-	reviews := system.Admin(t).AuthorizationV1().SubjectAccessReviews()
-	await(t, fmt.Sprintf("whether %s may %+v", user, attributes), want, func(ctx context.Context) (bool, error) {
-		review, err := reviews.Create(ctx, &authorizationv1.SubjectAccessReview{
-			Spec: authorizationv1.SubjectAccessReviewSpec{User: user, Groups: []string{users, "system:authenticated"}, ResourceAttributes: &attributes},
-		}, metav1.CreateOptions{})
-		if err != nil {
-			return false, err
-		}
-		return review.Status.Allowed, nil
 	})
 }
 
@@ -377,9 +293,14 @@ func serviceAccount(t testing.TB, login login, namespace, name string) cli {
 	if !login.byToken {
 		return login.kubectl(t, "system:serviceaccount:"+namespace+":"+name, "system:serviceaccounts", "system:serviceaccounts:"+namespace)
 	}
+	return withToken{login.kubectl(t, "nobody"), serviceAccountToken(t, namespace, name)}
+}
+
+func serviceAccountToken(t testing.TB, namespace, name string) string {
+	t.Helper()
 	request, err := system.Admin(t).CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), name, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 	require.NoError(t, err)
-	return withToken{Kubectl: login.kubectl(t, "nobody"), token: request.Status.Token}
+	return request.Status.Token
 }
 
 // withToken is a kubectl that sends another token than that of its kubeconfig.

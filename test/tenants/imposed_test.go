@@ -249,7 +249,7 @@ func TestSharedQuota(t *testing.T) {
 		require.NoError(t, create("shared-b", fmt.Sprint("b-", i)))
 	}
 	awaitHard("map[count/configmaps:6] of 10, used 10; map[count/configmaps:4] of 10, used 10")
-	require.Eventually(t, func() bool { return create("shared-b", fmt.Sprint("late-", time.Now().UnixNano())) != nil }, eventually, tick)
+	require.Eventually(t, func() bool { return create("shared-b", fmt.Sprint("late-", time.Now().UnixNano())) != nil }, eventually, 50*time.Millisecond)
 	requireForbidden(t, create("shared-a", "one-more"), "exceeded quota: capsule-shared-0")
 	require.NoError(t, shari.Delete(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shared-a", Name: "a-0"}}))
 	awaitHard("map[count/configmaps:6] of 10, used 9; map[count/configmaps:5] of 10, used 9")

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	"tenancy.capsule.io/test/framework"
 )
 
 type values = map[string]string
@@ -137,7 +138,7 @@ func TestCordonedContent(t *testing.T) {
 	requireForbidden(t, cora.Delete(t.Context(), config("icy-a", "before")), cordoned)
 	requireForbidden(t, cora.Patch(t.Context(), config("icy-a", "before"), client.RawPatch("application/merge-patch+json", []byte(`{"data":{"a":"b"}}`))), cordoned)
 	requireForbidden(t, label("null"), "is cordoned")
-	require.NoError(t, clientOf(t, system.Config(t, clusterAdmin)).Create(t.Context(), config("icy-a", "admins")))
+	require.NoError(t, framework.ClientOf(t, system.Config(t, clusterAdmin)).Create(t.Context(), config("icy-a", "admins")))
 
 	updateTenant(t, "icy", func(spec *capsulev1beta2.TenantSpec) { spec.Cordoned = false })
 	awaitRefusal("icy-a", false)
@@ -202,6 +203,6 @@ func TestCordonedForOthers(t *testing.T) {
 	// An owner who is admin may impersonate accounts of the tenant, and gains nothing.
 	impersonating := system.Config(t, user, users)
 	impersonating.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:frozen-ci:deployer"}
-	requireForbidden(t, clientOf(t, impersonating).Create(t.Context(),
+	requireForbidden(t, framework.ClientOf(t, impersonating).Create(t.Context(),
 		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "frozen-prod", Name: "after"}}), "is cordoned")
 }

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
+	"tenancy.capsule.io/test/framework"
 )
 
 // bindings returns who is bound to what in a namespace by RoleBindings that Tenants
@@ -180,13 +181,13 @@ func TestDriftIsRepaired(t *testing.T) {
 
 	// And the compiled role.
 	awaitAccess(t, "drift-ann", true, authorizationv1.ResourceAttributes{Verb: "get", Group: "capsule.clastix.io", Resource: "tenants", Name: "drift"})
-	names, err := compiledFor(t.Context(), c, "drift")
+	names, err := framework.CompiledFor(t.Context(), c, "drift")
 	require.NoError(t, err)
 	require.Len(t, names, 2)
 	of := client.MatchingLabels{capsulev1beta2.TenantLabel: "drift"}
 	for _, kind := range []client.Object{&rbacv1.ClusterRole{}, &rbacv1.ClusterRoleBinding{}} {
 		require.NoError(t, c.DeleteAllOf(t.Context(), kind, of))
-		await(t, "compiled access", names, func(ctx context.Context) ([]string, error) { return compiledFor(ctx, c, "drift") })
+		await(t, "compiled access", names, func(ctx context.Context) ([]string, error) { return framework.CompiledFor(ctx, c, "drift") })
 	}
 	var role rbacv1.ClusterRoleList
 	require.NoError(t, c.List(t.Context(), &role, of))
@@ -283,7 +284,7 @@ func TestNamespaceFindsItsTenant(t *testing.T) {
 		})
 	}
 	// Whoever is no user of tenants makes namespaces as ever, but none of a Tenant.
-	outsider := clientOf(t, system.Config(t, clusterAdmin))
+	outsider := framework.ClientOf(t, system.Config(t, clusterAdmin))
 	require.NoError(t, outsider.Create(t.Context(), newNamespace("find-free")))
 	t.Cleanup(func() { _ = outsider.Delete(context.WithoutCancel(t.Context()), newNamespace("find-free")) })
 	requireForbidden(t, outsider.Create(t.Context(), newNamespace("find-free-2", capsulev1beta2.TenantLabel, "find")), "refers to a Tenant")
@@ -299,7 +300,7 @@ func TestOwnersByGroupAndServiceAccount(t *testing.T) {
 		{CoreOwnerSpec: capsulev1beta2.CoreOwnerSpec{UserSpec: capsulev1beta2.UserSpec{Kind: capsulev1beta2.ServiceAccountOwner, Name: robot}}},
 	}})
 	createNamespace(t, "machines-ann", "machines-1")
-	member := clientOf(t, system.Config(t, "machines-ben", users, "machines-team"))
+	member := framework.ClientOf(t, system.Config(t, "machines-ben", users, "machines-team"))
 	require.NoError(t, member.Create(t.Context(), newNamespace("machines-2")))
 
 	// A service account of a tenant counts as a user of it. That it may create
@@ -355,7 +356,7 @@ func TestQuota(t *testing.T) {
 	createNamespace(t, "place-ann", "place-3")
 	updateTenant(t, "place", func(spec *capsulev1beta2.TenantSpec) { *spec.NamespaceOptions.Quota = 1 })
 	requireForbidden(t, ann.Create(t.Context(), newNamespace("place-4")), full...)
-	names, err := namespacesOf(t.Context(), c, "place")
+	names, err := framework.NamespacesOf(t.Context(), c, "place")
 	require.NoError(t, err)
 	compare(t, "namespaces", []string{"place-2", "place-3"}, names)
 	require.NoError(t, ann.Patch(t.Context(), newNamespace("place-2"), client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":{"a":"b"}}}`))),
@@ -387,7 +388,7 @@ func TestCordoned(t *testing.T) {
 	}
 	state("Cordoned")
 	// Administrators are not frozen.
-	require.NoError(t, clientOf(t, system.Config(t, clusterAdmin)).Patch(t.Context(), newNamespace("frozen-1"), label))
+	require.NoError(t, framework.ClientOf(t, system.Config(t, clusterAdmin)).Patch(t.Context(), newNamespace("frozen-1"), label))
 	updateTenant(t, "frozen", func(spec *capsulev1beta2.TenantSpec) { spec.Cordoned = false })
 	state("Active")
 	require.NoError(t, ann.Patch(t.Context(), newNamespace("frozen-1"), label))
@@ -447,7 +448,7 @@ func TestTenantDeletion(t *testing.T) {
 	unblock()
 	awaitGone(t, held)
 	awaitGone(t, tenant)
-	awaitWithin(t, gone, "compiled access", []string{}, func(ctx context.Context) ([]string, error) { return compiledFor(ctx, c, "ending") })
+	awaitWithin(t, gone, "compiled access", []string{}, func(ctx context.Context) ([]string, error) { return framework.CompiledFor(ctx, c, "ending") })
 	awaitAccess(t, "ending-ann", false, authorizationv1.ResourceAttributes{Verb: "list", Resource: "nodes"})
 	awaitView(t, "ending-ann")
 }

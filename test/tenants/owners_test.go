@@ -22,18 +22,19 @@ import (
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/generated/clientset/versioned"
 	"tenancy.capsule.io/pkg/tenant"
+	"tenancy.capsule.io/test/framework"
 )
 
 // bare returns a client of a user who is in no group of capsule users.
 func bare(t testing.TB, user string) client.WithWatch {
 	t.Helper()
-	return clientOf(t, system.Config(t, user))
+	return framework.ClientOf(t, system.Config(t, user))
 }
 
 // robot returns a client of a service account.
 func robot(t testing.TB, namespace, name string) client.WithWatch {
 	t.Helper()
-	return clientOf(t, system.Config(t, "system:serviceaccount:"+namespace+":"+name, "system:serviceaccounts", "system:serviceaccounts:"+namespace))
+	return framework.ClientOf(t, system.Config(t, "system:serviceaccount:"+namespace+":"+name, "system:serviceaccounts", "system:serviceaccounts:"+namespace))
 }
 
 // createTenantOwner makes a TenantOwner for the time of a test, with labels in pairs.

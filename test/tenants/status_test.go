@@ -21,6 +21,7 @@ import (
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 	"tenancy.capsule.io/pkg/tenant"
+	"tenancy.capsule.io/test/framework"
 )
 
 // timeless returns a condition as type, status and reason.
@@ -310,17 +311,17 @@ func TestConfigurationOfUsers(t *testing.T) {
 	createTenant(t, "named-other", capsulev1beta2.TenantSpec{Owners: []capsulev1beta2.OwnerSpec{owner("named-carol")}})
 
 	// By name, without the group.
-	ann := clientOf(t, system.Config(t, "named-ann"))
+	ann := framework.ClientOf(t, system.Config(t, "named-ann"))
 	require.NoError(t, ann.Create(t.Context(), newNamespace("named-1")))
 	awaitBindings(t, "named-1",
 		"ClusterRole admin: User /named-ann", "ClusterRole admin: User /named-ben",
 		"ClusterRole capsule-namespace-deleter: Group /named-bosses",
 		"ClusterRole capsule-namespace-deleter: User /named-ann", "ClusterRole capsule-namespace-deleter: User /named-ben")
 	// An owner who is no user of tenants cannot create namespaces.
-	ben := clientOf(t, system.Config(t, "named-ben"))
+	ben := framework.ClientOf(t, system.Config(t, "named-ben"))
 	requireForbidden(t, ben.Create(t.Context(), newNamespace("named-2")), "cannot create resource")
 	// Whoever is in an ignored group is none, whatever else it is in.
-	operator := clientOf(t, system.Config(t, "named-ben", users, "named-operators"))
+	operator := framework.ClientOf(t, system.Config(t, "named-ben", users, "named-operators"))
 	require.NoError(t, operator.Create(t.Context(), newNamespace("named-free")))
 	t.Cleanup(func() {
 		require.NoError(t, client.IgnoreNotFound(admin(t).Delete(context.WithoutCancel(t.Context()), newNamespace("named-free"))))
@@ -330,7 +331,7 @@ func TestConfigurationOfUsers(t *testing.T) {
 	require.NotContains(t, is.Labels, capsulev1beta2.TenantLabel)
 
 	// Protected names, for administrators as well.
-	boss := clientOf(t, system.Config(t, "named-boss", "named-bosses", users))
+	boss := framework.ClientOf(t, system.Config(t, "named-boss", "named-bosses", users))
 	for _, name := range []string{"kube-named", "named-secrets"} {
 		requireForbidden(t, ann.Create(t.Context(), newNamespace(name)), "protected", "^kube|secret")
 		requireForbidden(t, boss.Create(t.Context(), newNamespace(name, capsulev1beta2.TenantLabel, "named")), "protected")

@@ -66,6 +66,9 @@ func newServer(o *Options) (*server, error) {
 		Upstream: upstream, Clock: clock.RealClock{},
 		IgnoredUsers: o.IgnoredUsernames, IgnoredGroups: o.IgnoredUserGroups,
 	}
+	if c.ImpersonatedGroups, err = o.impersonatedGroups(); err != nil {
+		return nil, err
+	}
 	for _, name := range o.AuthTypes {
 		c.AuthTypes = append(c.AuthTypes, proxy.AuthType(name))
 	}
