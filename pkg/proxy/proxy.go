@@ -32,8 +32,12 @@ var (
 // Config says what a proxy is in front of.
 type Config struct {
 	// Upstream reaches the API server. Its credential is used for callers with client
-	// certificates alone.
+	// certificates alone, or with SharedCredential.
 	Upstream *rest.Config
+	// SharedCredential says that the credential of Upstream, and whom it impersonates,
+	// is every caller's: who reaches the proxy is that user, as with kubectl proxy. It
+	// is for a proxy of one user, and nobody else may reach that one.
+	SharedCredential bool
 	// AuthTypes are the credentials that callers may come with, those first that count
 	// where there are several.
 	AuthTypes []AuthType
@@ -72,9 +76,12 @@ type Proxy struct {
 }
 
 // New returns a proxy in front of an API server. It fails if its address or its CA
-// cannot be understood.
+// cannot be understood, and if a credential is to be everybody's and to vouch for some.
 func New(c Config) (*Proxy, error) {
-	transport, err := newTransport(c.Upstream, c.Certificates != nil)
+	if c.SharedCredential && c.Certificates != nil {
+		return nil, errors.New("a credential that is every caller's cannot impersonate those with client certificates")
+	}
+	transport, err := newTransport(c)
 	if err != nil {
 		return nil, err
 	}
