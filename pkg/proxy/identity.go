@@ -67,7 +67,9 @@ func hasToken(req *http.Request) bool {
 }
 
 // identify serves a request by the first credential of the preferred types that it comes
-// with. One without a credential goes upstream as it is.
+// with. One without a credential goes upstream as it is: there it is anonymous. Not so by
+// plain HTTP, where clients such as kubectl send no credential even if they have one, and are
+// better told than taken for nobody.
 func (p *Proxy) identify(w http.ResponseWriter, req *http.Request) {
 	p.groups.apply(req.Header)
 	for _, kind := range p.authTypes {
@@ -79,6 +81,10 @@ func (p *Proxy) identify(w http.ResponseWriter, req *http.Request) {
 			p.serveCertificate(w, req)
 			return
 		}
+	}
+	if req.TLS == nil && !p.shared {
+		writeError(w, req, apierrors.NewUnauthorized("there is no credential: send a bearer token, which kubectl does by https alone"))
+		return
 	}
 	p.serve(w, req)
 }

@@ -14,12 +14,14 @@ import (
 	"crypto/x509/pkix"
 	"math/big"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	x509request "k8s.io/apiserver/pkg/authentication/request/x509"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	certutil "k8s.io/client-go/util/cert"
@@ -209,5 +211,39 @@ func TestRefusalIsRememberedOfOne(t *testing.T) {
 		if got := paths(f.upstream.asked()); len(got) != step.want {
 			t.Errorf("%s: want %d requests, got %q", step.name, step.want, got)
 		}
+	}
+}
+
+// TestPlainHTTP has who comes without a credential be told, and nobody be asked.
+func TestPlainHTTP(t *testing.T) {
+	f := newFixture(t, func(w http.ResponseWriter, _ *http.Request) { respond(w, http.StatusOK, "{}") })
+	for name, test := range map[string]struct {
+		target, header, value string
+		want, wantAsked       int
+	}{
+		"no credential":    {"/api/v1/namespaces", "", "", 401, 0},
+		"version":          {"/version", "", "", 401, 0},
+		"somebody's claim": {"/api/v1/namespaces", "X-Remote-User", "admin", 401, 0},
+		"token":            {"/api/v1/namespaces", "Authorization", "Bearer alice", 200, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, test.target, nil)
+			if test.header != "" {
+				req.Header.Set(test.header, test.value)
+			}
+			w := httptest.NewRecorder()
+			f.proxy.ServeHTTP(w, req)
+			if w.Code != test.want {
+				t.Errorf("want %d, got %d", test.want, w.Code)
+			}
+			if test.want == http.StatusUnauthorized {
+				if status, _, err := decodeStatus(w.Body.Bytes(), "application/json"); err != nil || status.Reason != metav1.StatusReasonUnauthorized {
+					t.Errorf("want a Status, got %q", w.Body)
+				}
+			}
+			if asked := f.upstream.asked(); len(asked) != test.wantAsked {
+				t.Errorf("asked %q", paths(asked))
+			}
+		})
 	}
 }

@@ -63,6 +63,8 @@ type Proxy struct {
 	reviews   *httputil.ReverseProxy
 	transport *transport
 
+	// shared says that the proxy's own credential is every caller's.
+	shared       bool
 	authTypes    []AuthType
 	certificates *Certificates
 	ignored      *ignored
@@ -91,7 +93,7 @@ func New(c Config) (*Proxy, error) {
 	}
 	p := &Proxy{
 		router: newRouter(), denied: newDenied(c.Clock), upstream: upstream, transport: transport,
-		authTypes: c.AuthTypes, certificates: c.Certificates, metrics: newMetrics(),
+		shared: c.SharedCredential, authTypes: c.AuthTypes, certificates: c.Certificates, metrics: newMetrics(),
 		groups: c.ImpersonatedGroups, rejected: newRejected(c.Clock),
 	}
 	p.ignored = newIgnored(c, p)

@@ -10,10 +10,12 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	apirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/client-go/rest"
+	clientmetrics "k8s.io/client-go/tools/metrics"
 	clienttransport "k8s.io/client-go/transport"
 	"k8s.io/streaming/pkg/httpstream"
 )
@@ -101,8 +103,19 @@ func newConnections(c *rest.Config) (connections, error) {
 	return connections{requests, upgrades}, nil
 }
 
-// RoundTrip implements http.RoundTripper.
+// RoundTrip implements http.RoundTripper. It counts as client-go's clients do, which are not
+// what asks here.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := t.roundTrip(req)
+	code := "<error>"
+	if err == nil {
+		code = strconv.Itoa(resp.StatusCode)
+	}
+	clientmetrics.RequestResult.Increment(req.Context(), code, req.Method, req.URL.Host)
+	return resp, err
+}
+
+func (t *transport) roundTrip(req *http.Request) (*http.Response, error) {
 	caller, ok := apirequest.UserFrom(req.Context())
 	if !ok {
 		return t.callers.of(req).RoundTrip(req)

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 	x509request "k8s.io/apiserver/pkg/authentication/request/x509"
@@ -25,7 +27,6 @@ import (
 	certutil "k8s.io/client-go/util/cert"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -82,7 +83,10 @@ func newServer(o *Options) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, collector := range p.Collectors() {
+	process := []prometheus.Collector{
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	}
+	for _, collector := range append(process, p.Collectors()...) {
 		if err := metrics.Registry.Register(collector); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
@@ -168,7 +172,7 @@ func (s *server) certificates(o *Options, upstream *rest.Config) (*proxy.Certifi
 		SubjectAccessReviewClient: client.AuthorizationV1(),
 		AllowCacheTTL:             decisionsFor,
 		DenyCacheTTL:              decisionsFor,
-		WebhookRetryBackoff:       ptr.To(webhook.DefaultRetryBackoffWithInitialDelay(firstBackoff)),
+		WebhookRetryBackoff:       new(webhook.DefaultRetryBackoffWithInitialDelay(firstBackoff)),
 	}.New()
 	if err != nil {
 		return nil, fmt.Errorf("create authorizer: %w", err)
