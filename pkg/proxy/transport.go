@@ -103,6 +103,14 @@ func newConnections(c *rest.Config) (connections, error) {
 
 // RoundTrip implements http.RoundTripper.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := t.send(req)
+	if err == nil {
+		closeTogether(req.Context(), resp)
+	}
+	return resp, err
+}
+
+func (t *transport) send(req *http.Request) (*http.Response, error) {
 	caller, ok := apirequest.UserFrom(req.Context())
 	if !ok {
 		return t.callers.of(req).RoundTrip(req)
