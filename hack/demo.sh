@@ -100,6 +100,7 @@ run kubectl get namespaces
 run kubectl get nodes,storageclasses
 refused NotFound kubectl get namespace kube-system
 run kubectl create configmap greeting -n oil-production --from-literal=hello=world
+refused Forbidden kubectl delete node capsule-gold-qwerty
 
 bold "It is ordinary RBAC, with names: what is listed can be got natively, and anybody can read why."
 as alice
