@@ -5,6 +5,7 @@
 #
 #   docker build --target tenancy-apiserver --tag tenancy-apiserver .
 #   docker build --target tenancy-controller --tag tenancy-controller .
+#   docker build --target tenancy-proxy --tag tenancy-proxy .
 
 # The compiler runs on the builder's platform and crosses to the target's.
 FROM --platform=$BUILDPLATFORM golang:1.26 AS build
@@ -34,6 +35,10 @@ USER 65532:65532
 FROM runtime AS tenancy-controller
 COPY --from=build /out/tenancy-controller /tenancy-controller
 ENTRYPOINT ["/tenancy-controller"]
+
+FROM runtime AS tenancy-proxy
+COPY --from=build /out/tenancy-proxy /tenancy-proxy
+ENTRYPOINT ["/tenancy-proxy"]
 
 FROM runtime AS tenancy-apiserver
 COPY --from=build /out/tenancy-apiserver /tenancy-apiserver

@@ -20,6 +20,8 @@ TESTFLAGS ?=
 BENCHFLAGS ?=
 # The port of kube-apiserver in "make up" and "make demo"; a free one if empty.
 APISERVER_PORT ?=
+# The port of tenancy-proxy; if empty the one it has, 9001, or a free one.
+PROXY_PORT ?=
 
 ##@ Try it
 
@@ -28,8 +30,8 @@ demo: up ## Start everything and give a short tour with kubectl.
 	hack/demo.sh
 
 .PHONY: up
-up: controlplane build ## Start a control plane with tenancy-apiserver and tenancy-controller in it. Takes APISERVER_PORT.
-	go run ./hack/cluster up $(if $(APISERVER_PORT),--apiserver-port $(APISERVER_PORT))
+up: controlplane build ## Start a control plane with all of Capsule Tenancy. Takes APISERVER_PORT and PROXY_PORT.
+	go run ./hack/cluster up $(if $(APISERVER_PORT),--apiserver-port $(APISERVER_PORT)) $(if $(PROXY_PORT),--proxy-port $(PROXY_PORT))
 
 .PHONY: down
 down: ## Stop what "make up" started.

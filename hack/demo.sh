@@ -93,7 +93,17 @@ refused Forbidden kubectl get nodes
 await silver kubectl get tenancy
 run kubectl get tenancy
 
+bold "Or natively: tenancy-proxy, in front of the API server, asks the view where that refuses. The same credential, another server."
+as alice-proxy
+await gas-marketing kubectl get namespaces
+run kubectl get namespaces
+run kubectl get nodes,storageclasses
+refused NotFound kubectl get namespace kube-system
+run kubectl create configmap greeting -n oil-production --from-literal=hello=world
+refused Forbidden kubectl delete node capsule-gold-qwerty
+
 bold "It is ordinary RBAC, with names: what is listed can be got natively, and anybody can read why."
+as alice
 run kubectl get node capsule-gold-qwerty
 refused Forbidden kubectl get node capsule-silver-uiop
 run kubectl auth can-i delete namespaces/oil-production -n oil-production
@@ -145,6 +155,10 @@ refused 'dev-' kubectl create namespace demo
 run kubectl create namespace dev-demo
 await dev-demo kubectl get tns
 run kubectl get tns
+as capsule-user-dev@example.com-proxy
+await dev-demo kubectl get namespaces
+run kubectl get namespaces
+as capsule-user-dev@example.com
 refused Forbidden kubectl get pods -n default
 run kubectl auth can-i create deployments -n dev-demo
 
@@ -165,4 +179,5 @@ as admin
 run kubectl delete capsuleconfiguration default
 
 bold "The control plane is still running. Go on with:"
-printf '  bin/k8s/kubectl --kubeconfig .run/kubeconfig/alice.kubeconfig get tenancy\n  make down\n'
+printf '  bin/k8s/kubectl --kubeconfig .run/kubeconfig/%s\n' 'alice.kubeconfig get tenancy' 'alice-proxy.kubeconfig get namespaces'
+printf '  make down\n'

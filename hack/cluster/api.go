@@ -36,8 +36,8 @@ type status struct {
 	// Ready says that the control plane is, and URL is its kube-apiserver's.
 	Ready bool   `json:"ready"`
 	URL   string `json:"url,omitempty"`
-	// Processes are tenancy-apiserver and tenancy-controller as they were last
-	// started, by name.
+	// Processes are tenancy-apiserver, tenancy-controller and tenancy-proxy as they
+	// were last started, by name.
 	Processes map[string]processSpec `json:"processes,omitempty"`
 }
 
@@ -55,10 +55,11 @@ type processSpec struct {
 }
 
 // ports are those of a process: one of tenancy-apiserver, or several of
-// tenancy-controller.
+// tenancy-controller or of tenancy-proxy.
 type ports struct {
 	Server     int                        `json:"server,omitempty"`
 	Controller deployment.ControllerPorts `json:"controller,omitzero"`
+	Proxy      deployment.ProxyPorts      `json:"proxy,omitzero"`
 }
 
 func (s *processSpec) equal(other *processSpec) bool {

@@ -199,7 +199,7 @@ func TestUpWithServer(t *testing.T) {
 	l := newTestLayout(t)
 	binary := filepath.Join(t.TempDir(), deployment.ServerName)
 	writeStandIn(t, binary, "")
-	up := []string{"up", "--tenancy-apiserver", binary, "--tenancy-controller", noController}
+	up := []string{"up", "--tenancy-apiserver", binary, "--tenancy-controller", leftOut, "--tenancy-proxy", leftOut}
 
 	_, err := cluster(t, l, up...)
 	require.NoError(t, err)
@@ -237,20 +237,7 @@ func TestUpWithServer(t *testing.T) {
 		})
 	}
 
-	t.Run("all manifests are valid", func(t *testing.T) {
-		kubectl, err := deployment.NewKubectl(l)
-		require.NoError(t, err)
-		artifacts := filepath.Join(l.Repo, "artifacts")
-		for _, dir := range kustomizations(t, artifacts) {
-			rendered, err := kubectl.Run(t.Context(), "kustomize", filepath.Join(artifacts, dir))
-			require.NoError(t, err)
-			// Its kinds are not there.
-			if bytes.Contains(rendered, []byte("cert-manager.io/v1\n")) {
-				continue
-			}
-			assert.NoError(t, kubectl.DryRun(t.Context(), filepath.Join(artifacts, dir)), dir)
-		}
-	})
+	t.Run("all manifests are valid", func(t *testing.T) { requireValidManifests(t, l) })
 
 	t.Run("a server that ends by itself is started again", func(t *testing.T) {
 		before := pids(t, l)[deployment.ServerName]
@@ -276,19 +263,6 @@ func TestUpWithServer(t *testing.T) {
 	_, err = cluster(t, l, "down")
 	require.NoError(t, err)
 	requireGone(t, last)
-}
-
-// kustomizations returns the directories that are there to be applied, relative to
-// artifacts.
-func kustomizations(t testing.TB, artifacts string) []string {
-	t.Helper()
-	overlays, err := os.ReadDir(filepath.Join(artifacts, "overlays"))
-	require.NoError(t, err)
-	dirs := []string{"base"}
-	for _, overlay := range overlays {
-		dirs = append(dirs, filepath.Join("overlays", overlay.Name()))
-	}
-	return dirs
 }
 
 // writeStandIn writes a script that becomes this test binary.
@@ -327,6 +301,8 @@ func TestUpWithoutBinary(t *testing.T) {
 	require.NoError(t, err)
 	_, err = cluster(t, l, "up", "--tenancy-apiserver", self, "--tenancy-controller", "absent")
 	require.ErrorContains(t, err, "find tenancy-controller: there is no ")
+	_, err = cluster(t, l, "up", "--tenancy-apiserver", self, "--tenancy-controller", leftOut, "--tenancy-proxy", "absent")
+	require.ErrorContains(t, err, "find tenancy-proxy: there is no ")
 	_, err = cluster(t, l, "up", "--control-plane-only", "--apiserver-port=70000")
 	require.EqualError(t, err, "--apiserver-port 70000 is not a port")
 }
@@ -339,10 +315,14 @@ func TestKubeconfigRefusesNames(t *testing.T) {
 		"--oidc -- carol system:masters": `"system:masters" cannot be in a token: names that begin with system: are the cluster's own`,
 		"--oidc -- ../carol":             `user "../carol" has a slash: the name is also the file's`,
 		"--oidc -- admin":                `"admin" is the name of a kubeconfig that make up writes: choose another`,
+		"-- carol-proxy":                 `user "carol-proxy" ends with -proxy, as kubeconfigs of the proxy do: choose another`,
+		"--proxy -- admin":               `"admin" is the name of a kubeconfig that make up writes: choose another`,
+		"--proxy -- tenancy":             `"tenancy-proxy" is the name of a kubeconfig that make up writes: choose another`,
 		"-- carol --oidc":                `group "--oidc" begins with a dash: flags come before the user's name`,
 		"--oidc --":                      "requires at least 1 arg(s), only received 0",
 		// Nothing is wrong with the names of a certificate.
 		"-- system:admin system:masters": "the control plane is not running: run make up",
+		"--proxy -- carol":               "the control plane is not running: run make up",
 	} {
 		_, err := cluster(t, l, append([]string{"kubeconfig"}, strings.Fields(args)...)...)
 		assert.EqualError(t, err, want, args)
@@ -364,7 +344,7 @@ func TestValidateUser(t *testing.T) {
 		strings.Repeat("x", 250):           "too long",
 		"system:serviceaccount:ns:../../x": "has a slash",
 	} {
-		err := validateUser(name)
+		err := validateUser(name, userOptions{})
 		if want == "" {
 			assert.NoError(t, err, name)
 		} else {

@@ -30,35 +30,61 @@ type deployer struct {
 	issuer  *controlplane.Issuer
 	kubectl *deployment.Kubectl
 	out     printer
-	// server and controller are the ports of the processes, which they keep.
+	// server, controller and proxy are the ports of the processes, which they keep.
 	server     int
 	controller deployment.ControllerPorts
+	proxy      deployment.ProxyPorts
 }
 
-// deploy returns when requests to the views are answered. present are the processes
-// as they run already.
-func deploy(ctx context.Context, l deployment.Layout, o upOptions, issuer *controlplane.Issuer, present map[string]processSpec, out printer) error {
+// deploy returns when requests to the views are answered, and where the proxy serves.
+// present are the processes as they run already.
+func deploy(ctx context.Context, l deployment.Layout, o upOptions, issuer *controlplane.Issuer, present map[string]processSpec, out printer) (proxy string, err error) {
 	kubectl, err := deployment.NewKubectl(l)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if err := deployment.EnsureServingCert(l, issuer); err != nil {
-		return err
+		return "", err
 	}
 	d := &deployer{
 		l: l, o: o, issuer: issuer, kubectl: kubectl, out: out,
 		server:     present[deployment.ServerName].Ports.Server,
 		controller: present[deployment.ControllerName].Ports.Controller,
+		proxy:      present[deployment.ProxyName].Ports.Proxy,
 	}
 	if err := d.choosePorts(); err != nil {
-		return err
+		return "", err
 	}
 	// Before the processes: they need their rights to start.
 	if err := d.apply(ctx); err != nil {
-		return err
+		return "", err
 	}
+	if err := d.startAll(ctx); err != nil {
+		return "", err
+	}
+	out.printf("Waiting for the APIService %s\n", deployment.APIServiceName)
+	admin, err := issuer.AdminConfig()
+	if err != nil {
+		return "", err
+	}
+	if err := deployment.AwaitAPIService(ctx, admin); err != nil {
+		return "", fmt.Errorf("%w\nThe logs are in %s", err, l.Logs())
+	}
+	base := filepath.Join(o.artifacts, "base")
+	out.printf("Trying %s, for use in a cluster, by a dry run\n", short(base))
+	if err := kubectl.DryRun(ctx, base); err != nil {
+		return "", err
+	}
+	if !o.withProxy() {
+		return "", nil
+	}
+	return proxyURL(d.proxy), deployment.EnsureProxyKubeconfigs(l, issuer, proxyURL(d.proxy))
+}
+
+// startAll has all processes run.
+func (d *deployer) startAll(ctx context.Context) error {
 	// The controller first: it makes tenancy-apiserver's certificate.
-	if o.withController() {
+	if d.o.withController() {
 		if err := d.start(ctx, deployment.ControllerName, d.controllerSpec, func() { d.controller = deployment.ControllerPorts{} }); err != nil {
 			return err
 		}
@@ -66,17 +92,10 @@ func deploy(ctx context.Context, l deployment.Layout, o upOptions, issuer *contr
 	if err := d.start(ctx, deployment.ServerName, d.serverSpec, func() { d.server = 0 }); err != nil {
 		return err
 	}
-	out.printf("Waiting for the APIService %s\n", deployment.APIServiceName)
-	admin, err := issuer.AdminConfig()
-	if err != nil {
-		return err
+	if !d.o.withProxy() {
+		return nil
 	}
-	if err := deployment.AwaitAPIService(ctx, admin); err != nil {
-		return fmt.Errorf("%w\nThe logs are in %s", err, l.Logs())
-	}
-	base := filepath.Join(o.artifacts, "base")
-	out.printf("Trying %s, for use in a cluster, by a dry run\n", short(base))
-	return kubectl.DryRun(ctx, base)
+	return d.start(ctx, deployment.ProxyName, d.proxySpec, func() { d.proxy = deployment.ProxyPorts{} })
 }
 
 // choosePorts chooses those that are not chosen yet.
@@ -87,9 +106,14 @@ func (d *deployer) choosePorts() (err error) {
 		}
 	}
 	if d.o.withController() && d.controller == (deployment.ControllerPorts{}) {
-		d.controller, err = deployment.FreeControllerPorts()
+		if d.controller, err = deployment.FreeControllerPorts(); err != nil {
+			return err
+		}
 	}
-	return err
+	if d.o.withProxy() {
+		return d.chooseProxyPorts()
+	}
+	return nil
 }
 
 func (d *deployer) apply(ctx context.Context) error {

@@ -2,11 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command cluster is behind `make up` and `make down`: a control plane on this
-// machine with tenancy-apiserver and tenancy-controller registered in it, which
-// outlives the terminal that started it.
+// machine with tenancy-apiserver and tenancy-controller registered in it, and
+// tenancy-proxy in front of it, which outlives the terminal that started it.
 //
 //	cluster up               start what does not run, apply artifacts/, wait
-//	cluster kubeconfig carol write a kubeconfig for any user; --oidc: with a token
+//	cluster kubeconfig carol write a kubeconfig for any user; --oidc: with a token;
+//	                         --proxy: of the proxy
 //	cluster down             end everything, remove the data, keep the logs
 //
 // A detached process (the hidden command "run") supervises the children; up
@@ -43,7 +44,7 @@ func newCommand() *cobra.Command {
 	var l deployment.Layout
 	root := &cobra.Command{
 		Use:           "cluster",
-		Short:         "A control plane on this machine with tenancy-apiserver and tenancy-controller",
+		Short:         "A control plane on this machine with tenancy-apiserver, tenancy-controller and tenancy-proxy",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PersistentPreRunE: func(*cobra.Command, []string) (err error) {

@@ -28,19 +28,21 @@ const readyWithin = 3 * time.Minute
 
 type upOptions struct {
 	apiServerPort    int
+	proxyPort        int
 	controlPlaneOnly bool
-	// server is the path of tenancy-apiserver, controller that of
-	// tenancy-controller, or noController.
-	server, controller string
-	artifacts          string
-	serverArgs         []string
-	controllerArgs     []string
+	// server is the path of tenancy-apiserver. controller and proxy are those of
+	// tenancy-controller and tenancy-proxy, or leftOut.
+	server, controller, proxy             string
+	artifacts                             string
+	serverArgs, controllerArgs, proxyArgs []string
 }
 
-// noController in the place of a path leaves the controller out.
-const noController = "none"
+// leftOut in the place of a path leaves a process out.
+const leftOut = "none"
 
-func (o *upOptions) withController() bool { return o.controller != noController }
+func (o *upOptions) withController() bool { return o.controller != leftOut }
+
+func (o *upOptions) withProxy() bool { return o.proxy != leftOut }
 
 func newUpCommand(l *deployment.Layout) *cobra.Command {
 	var o upOptions
@@ -57,47 +59,43 @@ func newUpCommand(l *deployment.Layout) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.IntVar(&o.apiServerPort, "apiserver-port", 0, "port of kube-apiserver on 127.0.0.1 (default a free one)")
-	flags.BoolVar(&o.controlPlaneOnly, "control-plane-only", false, "leave out artifacts, tenancy-apiserver and tenancy-controller")
+	flags.IntVar(&o.proxyPort, "proxy-port", 0, fmt.Sprintf("port of tenancy-proxy on 127.0.0.1 (default the one it has, %d, or a free one if that is taken)", usualProxyPort))
+	flags.BoolVar(&o.controlPlaneOnly, "control-plane-only", false, "leave out artifacts and all processes of ours")
 	flags.StringVar(&o.server, "tenancy-apiserver", "", "path of the binary (default bin/tenancy-apiserver of the repository)")
-	flags.StringVar(&o.controller, "tenancy-controller", "", "path of the binary (default bin/tenancy-controller of the repository), or "+noController+" to leave it, its webhooks and its kinds out")
+	flags.StringVar(&o.controller, "tenancy-controller", "", "path of the binary (default bin/tenancy-controller of the repository), or "+leftOut+" to leave it, its webhooks and its kinds out")
+	flags.StringVar(&o.proxy, "tenancy-proxy", "", "path of the binary (default bin/tenancy-proxy of the repository), or "+leftOut+" to leave it out")
 	flags.StringVar(&o.artifacts, "artifacts", "", "directory with base and overlays (default artifacts of the repository)")
 	flags.StringArrayVar(&o.serverArgs, "server-arg", nil, "further argument of tenancy-apiserver, such as --v=4; may be repeated")
 	flags.StringArrayVar(&o.controllerArgs, "controller-arg", nil, "further argument of tenancy-controller; may be repeated")
+	flags.StringArrayVar(&o.proxyArgs, "proxy-arg", nil, "further argument of tenancy-proxy; may be repeated")
 	return cmd
 }
 
 func (o *upOptions) complete(l deployment.Layout) error {
-	if o.apiServerPort < 0 || o.apiServerPort > 65535 {
-		return fmt.Errorf("--apiserver-port %d is not a port", o.apiServerPort)
+	for flag, port := range map[string]int{"--apiserver-port": o.apiServerPort, "--proxy-port": o.proxyPort} {
+		if port < 0 || port > 65535 {
+			return fmt.Errorf("%s %d is not a port", flag, port)
+		}
 	}
-	for path, byDefault := range map[*string]string{
-		&o.server:     filepath.Join(l.Repo, "bin", deployment.ServerName),
-		&o.controller: filepath.Join(l.Repo, "bin", deployment.ControllerName),
-		&o.artifacts:  filepath.Join(l.Repo, "artifacts"),
-	} {
-		if path == &o.controller && !o.withController() {
+	var err error
+	if o.artifacts, err = filepath.Abs(cmp.Or(o.artifacts, filepath.Join(l.Repo, "artifacts"))); err != nil {
+		return fmt.Errorf("resolve %s: %w", o.artifacts, err)
+	}
+	for _, binary := range []struct {
+		name string
+		path *string
+	}{{deployment.ServerName, &o.server}, {deployment.ControllerName, &o.controller}, {deployment.ProxyName, &o.proxy}} {
+		if o.controlPlaneOnly || *binary.path == leftOut && binary.name != deployment.ServerName {
 			continue
 		}
-		if *path == "" {
-			*path = byDefault
-		}
-		absolute, err := filepath.Abs(*path)
+		path, err := filepath.Abs(cmp.Or(*binary.path, filepath.Join(l.Repo, "bin", binary.name)))
 		if err != nil {
-			return fmt.Errorf("resolve %s: %w", *path, err)
+			return fmt.Errorf("resolve %s: %w", *binary.path, err)
 		}
-		*path = absolute
-	}
-	if o.controlPlaneOnly {
-		return nil
-	}
-	binaries := []struct{ name, path string }{{deployment.ServerName, o.server}, {deployment.ControllerName, o.controller}}
-	if !o.withController() {
-		binaries = binaries[:1]
-	}
-	for _, binary := range binaries {
-		if info, err := os.Stat(binary.path); err != nil || info.IsDir() {
-			return fmt.Errorf("find %s: there is no %s: run make build", binary.name, binary.path)
+		if info, err := os.Stat(path); err != nil || info.IsDir() {
+			return fmt.Errorf("find %s: there is no %s: run make build", binary.name, path)
 		}
+		*binary.path = path
 	}
 	return nil
 }
@@ -122,12 +120,13 @@ func up(ctx context.Context, l deployment.Layout, o upOptions, out printer) erro
 	if err := deployment.EnsureKubeconfigs(l, issuer); err != nil {
 		return err
 	}
+	proxy := ""
 	if !o.controlPlaneOnly {
-		if err := deploy(ctx, l, o, issuer, st.Processes, out); err != nil {
+		if proxy, err = deploy(ctx, l, o, issuer, st.Processes, out); err != nil {
 			return err
 		}
 	}
-	summary(l, st, o, out)
+	summary(l, st, o, proxy, out)
 	return nil
 }
 
@@ -220,43 +219,6 @@ func awaitControlPlane(ctx context.Context, l deployment.Layout, ended <-chan er
 		return st, fmt.Errorf("await control plane: %w", err)
 	}
 	return st, nil
-}
-
-func summary(l deployment.Layout, st status, o upOptions, out printer) {
-	kubectl := "kubectl"
-	if path, err := controlplane.FindBinary("", "kubectl"); err == nil {
-		kubectl = path
-	}
-	resource := "namespaces"
-	if !o.controlPlaneOnly {
-		resource = "tenancy"
-	}
-	out.printf(`
-The control plane is up at %s
-
-  admin  %s
-  alice  %s
-  bob    %s
-  dev    %s
-  logs   %s
-
-Try:            %s --kubeconfig %s get %s
-Another user:   hack/kubeconfig.sh [--oidc] NAME [GROUP...]
-Stop:           make down
-`, st.URL, short(l.Kubeconfig(deployment.AdminName)), short(l.Kubeconfig("alice")), short(l.Kubeconfig("bob")),
-		short(l.Kubeconfig(deployment.DevName)), short(l.Logs()), short(kubectl), short(l.Kubeconfig("alice")), resource)
-}
-
-// short is the path relative to the working directory where it is below it.
-func short(path string) string {
-	wd, err := os.Getwd()
-	if err != nil {
-		return path
-	}
-	if relative, err := filepath.Rel(wd, path); err == nil && filepath.IsLocal(relative) {
-		return relative
-	}
-	return path
 }
 
 func supervisorLog(l deployment.Layout) string { return filepath.Join(l.Logs(), "supervisor.log") }

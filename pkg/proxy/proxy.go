@@ -117,7 +117,9 @@ func New(c Config) (*Proxy, error) {
 }
 
 // ServeHTTP implements http.Handler.
-func (p *Proxy) ServeHTTP(w http.ResponseWriter, req *http.Request) { p.handler.ServeHTTP(w, req) }
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	p.handler.ServeHTTP(w, withRequestBody(req))
+}
 
 // serve serves a request of a caller who is known, or is the API server's to know.
 func (p *Proxy) serve(w http.ResponseWriter, req *http.Request) {

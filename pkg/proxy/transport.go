@@ -106,16 +106,17 @@ func newConnections(c *rest.Config) (connections, error) {
 // RoundTrip implements http.RoundTripper. It counts as client-go's clients do, which are not
 // what asks here.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := t.roundTrip(req)
+	resp, err := t.send(req)
 	code := "<error>"
 	if err == nil {
 		code = strconv.Itoa(resp.StatusCode)
+		closeTogether(req.Context(), resp)
 	}
 	clientmetrics.RequestResult.Increment(req.Context(), code, req.Method, req.URL.Host)
 	return resp, err
 }
 
-func (t *transport) roundTrip(req *http.Request) (*http.Response, error) {
+func (t *transport) send(req *http.Request) (*http.Response, error) {
 	caller, ok := apirequest.UserFrom(req.Context())
 	if !ok {
 		return t.callers.of(req).RoundTrip(req)

@@ -10,7 +10,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"tenancy.capsule.io/test/framework/controlplane"
 	"tenancy.capsule.io/test/framework/deployment"
@@ -88,12 +87,7 @@ func (p *Proxy) TokenKubectl(tb testing.TB, user string, groups ...string) *Kube
 // kubeconfig returns a kubeconfig of the API server as one of the proxy.
 func (p *Proxy) kubeconfig(tb testing.TB, kubeconfig []byte) []byte {
 	tb.Helper()
-	config, err := clientcmd.Load(kubeconfig)
-	require.NoError(tb, err)
-	for _, cluster := range config.Clusters {
-		cluster.Server = p.URL()
-	}
-	kubeconfig, err = clientcmd.Write(*config)
+	kubeconfig, err := deployment.WithServer(kubeconfig, p.URL())
 	require.NoError(tb, err)
 	return kubeconfig
 }

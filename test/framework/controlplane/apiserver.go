@@ -52,7 +52,7 @@ func (cp *ControlPlane) startAPIServer(ctx context.Context, path string) error {
 	}
 	var err error
 	if port := cp.config.APIServerPort; port != 0 {
-		if err := checkPort(port); err != nil {
+		if err := CheckPort(port); err != nil {
 			return fmt.Errorf("start %s: %w", apiServerName, err)
 		}
 		var spec ProcessSpec

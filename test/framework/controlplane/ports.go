@@ -35,7 +35,7 @@ func FreePort() (int, error) {
 			break
 		}
 		port := lowestPort + rand.IntN(limit-lowestPort)
-		if checkPort(port) == nil {
+		if CheckPort(port) == nil {
 			return port, nil
 		}
 	}
@@ -47,8 +47,8 @@ func FreePort() (int, error) {
 	return listener.Addr().(*net.TCPAddr).Port, nil
 }
 
-// checkPort returns an error if the port cannot be listened on.
-func checkPort(port int) error {
+// CheckPort returns an error if the port cannot be listened on.
+func CheckPort(port int) error {
 	listener, err := net.Listen("tcp4", net.JoinHostPort(loopbackHost, strconv.Itoa(port)))
 	if err != nil {
 		return fmt.Errorf("listen on port %d: %w: %w", port, errPortTaken, err)

@@ -177,7 +177,7 @@ func TestTakenPortIsTriedElsewhere(t *testing.T) {
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer listener.Close() //nolint:errcheck // nobody has connected
-	require.ErrorIs(t, checkPort(listener.Addr().(*net.TCPAddr).Port), errPortTaken)
+	require.ErrorIs(t, CheckPort(listener.Addr().(*net.TCPAddr).Port), errPortTaken)
 }
 
 func TestStaleProcessesAreKilledAndNoOthers(t *testing.T) {

@@ -326,5 +326,5 @@ func TestTokenServerClose(t *testing.T) {
 	}
 	require.ErrorContains(t, httpReady(trusting, tokens.url+"/token")(t.Context()), "404")
 	require.NoError(t, server.Close())
-	require.NoError(t, checkPort(port))
+	require.NoError(t, CheckPort(port))
 }

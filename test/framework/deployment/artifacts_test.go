@@ -49,6 +49,7 @@ func TestRenderWithoutController(t *testing.T) {
 	spec := built["APIService "+APIServiceName].Object["spec"].(map[string]any)
 	assert.Equal(t, base64.StdEncoding.EncodeToString([]byte("a CA")), spec["caBundle"])
 	assert.EqualValues(t, 6443, spec["service"].(map[string]any)["port"])
+	assert.Contains(t, built, "ClusterRole "+ProxyName, "the proxy serves callers with certificates without a controller, too")
 	for name, object := range built {
 		assert.NotContains(t, name, ControllerName)
 		assert.NotContains(t, object.GetKind(), "Webhook")

@@ -29,6 +29,9 @@ const (
 	serviceAccountPrefix = "system:serviceaccount:tenancy-system:"
 )
 
+// ProxyUsers are those for whom there is a kubeconfig of the proxy, too.
+var ProxyUsers = []string{"alice", "bob", DevName}
+
 // devGroups are capsule users, and the owners of the Tenant dev.
 var devGroups = []string{"03c9ccac-5b1e-4a51-9d0b-6a3f2a9d3f10", "0fd5e5bb-39bb-468c-b343-dcdfb01e92d0"}
 
@@ -61,7 +64,7 @@ func EnsureKubeconfigs(l Layout, issuer *controlplane.Issuer) error {
 		{ControllerName, serviceAccountPrefix + ControllerName, serviceAccountGroups},
 		{ProxyName, serviceAccountPrefix + ProxyName, serviceAccountGroups},
 	} {
-		current, err := isCurrent(l.Kubeconfig(user.name), issuer)
+		current, err := isCurrent(l.Kubeconfig(user.name), issuer, issuer.Server())
 		if err != nil {
 			return err
 		}
@@ -83,9 +86,49 @@ func EnsureKubeconfigs(l Layout, issuer *controlplane.Issuer) error {
 	return write(l, DevName, data)
 }
 
-// isCurrent reports whether the kubeconfig in the file is for the issuer's
+// EnsureProxyKubeconfigs writes the kubeconfigs of users who ask the proxy at a URL: their
+// own ones, with another server. What stays as it is is what EnsureKubeconfigs leaves.
+func EnsureProxyKubeconfigs(l Layout, issuer *controlplane.Issuer, url string) error {
+	for _, name := range ProxyUsers {
+		current, err := isCurrent(l.ProxyKubeconfig(name), issuer, url)
+		if err != nil {
+			return err
+		}
+		if current && name != DevName {
+			continue
+		}
+		data, err := os.ReadFile(l.Kubeconfig(name))
+		if err != nil {
+			return fmt.Errorf("read kubeconfig of %s: %w", name, err)
+		}
+		if data, err = WithServer(data, url); err != nil {
+			return err
+		}
+		if err := write(l, name+ProxySuffix, data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// WithServer returns a kubeconfig with another server, whose certificate has the same CA.
+func WithServer(kubeconfig []byte, url string) ([]byte, error) {
+	config, err := clientcmd.Load(kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("read kubeconfig: %w", err)
+	}
+	for _, cluster := range config.Clusters {
+		cluster.Server = url
+	}
+	if kubeconfig, err = clientcmd.Write(*config); err != nil {
+		return nil, fmt.Errorf("encode kubeconfig: %w", err)
+	}
+	return kubeconfig, nil
+}
+
+// isCurrent reports whether the kubeconfig in the file is for a server of the issuer's
 // control plane.
-func isCurrent(file string, issuer *controlplane.Issuer) (bool, error) {
+func isCurrent(file string, issuer *controlplane.Issuer, server string) (bool, error) {
 	config, err := clientcmd.LoadFromFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -94,7 +137,7 @@ func isCurrent(file string, issuer *controlplane.Issuer) (bool, error) {
 		return false, fmt.Errorf("read kubeconfig: %w", err)
 	}
 	for _, cluster := range config.Clusters {
-		if cluster.Server != issuer.Server() || !bytes.Equal(cluster.CertificateAuthorityData, issuer.CACert()) {
+		if cluster.Server != server || !bytes.Equal(cluster.CertificateAuthorityData, issuer.CACert()) {
 			return false, nil
 		}
 	}

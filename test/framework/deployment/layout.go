@@ -11,8 +11,12 @@ import (
 	"tenancy.capsule.io/test/framework/controlplane"
 )
 
-// KubeconfigSuffix ends the names of kubeconfigs.
-const KubeconfigSuffix = ".kubeconfig"
+const (
+	// KubeconfigSuffix ends the names of kubeconfigs.
+	KubeconfigSuffix = ".kubeconfig"
+	// ProxySuffix comes before it where the server is the proxy.
+	ProxySuffix = "-proxy"
+)
 
 // Layout says where everything is. All paths are absolute.
 type Layout struct {
@@ -67,6 +71,9 @@ func (l Layout) ControllerCerts(name string) string { return filepath.Join(l.Run
 func (l Layout) Kubeconfig(name string) string {
 	return filepath.Join(l.Kubeconfigs(), name+KubeconfigSuffix)
 }
+
+// ProxyKubeconfig is the file of a kubeconfig whose server is the proxy.
+func (l Layout) ProxyKubeconfig(name string) string { return l.Kubeconfig(name + ProxySuffix) }
 
 // Create makes the directories that every command writes to.
 func (l Layout) Create() error {
