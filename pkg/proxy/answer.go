@@ -6,6 +6,7 @@ package proxy
 import (
 	"bufio"
 	"bytes"
+	stdjson "encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,8 @@ import (
 	"path"
 	"strconv"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
@@ -126,15 +129,28 @@ func rewriteYAML(r *rewrite.Resource, dst io.Writer, src io.Reader) error {
 	if err != nil {
 		return err
 	}
-	data, err = yaml.YAMLToJSON(data)
-	if err != nil {
+	if data, err = yaml.YAMLToJSON(data); err != nil {
 		return fmt.Errorf("read YAML: %w", err)
+	}
+	// Its fields are in the order of their names; what is rewritten has the kind first.
+	var kindFirst struct {
+		Kind jsontext.Value `json:"kind,omitzero"`
+		Rest jsontext.Value `json:",embed"`
+	}
+	if err := json.Unmarshal(data, &kindFirst); err != nil {
+		return fmt.Errorf("read YAML: %w", err)
+	}
+	if data, err = json.Marshal(kindFirst); err != nil {
+		return fmt.Errorf("put kind first: %w", err)
 	}
 	var rewritten bytes.Buffer
 	if err := rewrite.JSON(r, &rewritten, bytes.NewReader(data)); err != nil {
 		return err
 	}
-	data, err = yaml.JSONToYAML(rewritten.Bytes())
+	// To YAML, U+2028 and U+2029 are ends of lines unless they are escaped.
+	var escaped bytes.Buffer
+	stdjson.HTMLEscape(&escaped, rewritten.Bytes())
+	data, err = yaml.JSONToYAML(escaped.Bytes())
 	if err != nil {
 		return fmt.Errorf("write YAML: %w", err)
 	}

@@ -17,7 +17,8 @@
 //   - The proxy decides nothing: an answer is the API server's to this caller, or the
 //     view's to this caller.
 //   - A caller's credential goes where the caller's request goes, and nowhere else. No
-//     request has a credential of the proxy's that did not come with one of its own.
+//     request has a credential of the proxy's that did not come with one of its own,
+//     but where the proxy is one user's, whose credential is every caller's.
 //   - A refusal ends a request: nothing goes upstream after it, and one body only comes
 //     back.
 //   - What is remembered is that the API server refused, never what it gave.

@@ -39,6 +39,7 @@ func newUpstream(tb testing.TB, handler http.HandlerFunc) *upstream {
 		handler(w, req)
 	}))
 	u.EnableHTTP2 = true
+	u.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}
 	u.StartTLS()
 	tb.Cleanup(u.Close)
 	return u

@@ -69,10 +69,11 @@ func hasToken(req *http.Request) bool {
 // identify serves a request by the first credential of the preferred types that it comes
 // with. One without a credential goes upstream as it is.
 func (p *Proxy) identify(w http.ResponseWriter, req *http.Request) {
+	p.groups.apply(req.Header)
 	for _, kind := range p.authTypes {
 		switch {
 		case kind == BearerToken && hasToken(req):
-			p.serve(w, req)
+			p.serveToken(w, req)
 			return
 		case kind == TLSCertificate && p.certificates != nil && req.TLS != nil && len(req.TLS.PeerCertificates) > 0:
 			p.serveCertificate(w, req)
@@ -80,6 +81,15 @@ func (p *Proxy) identify(w http.ResponseWriter, req *http.Request) {
 		}
 	}
 	p.serve(w, req)
+}
+
+// serveToken serves a request with a token, which the API server is to judge.
+func (p *Proxy) serveToken(w http.ResponseWriter, req *http.Request) {
+	if p.rejected.refuses(req) {
+		writeError(w, req, errRejected)
+		return
+	}
+	p.serve(onStatus(w, func(code int) { p.rejected.answered(req, code) }), req)
 }
 
 // serveCertificate serves a request in the name of its certificate's subject.

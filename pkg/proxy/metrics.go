@@ -69,15 +69,20 @@ func (p *Proxy) measured(handler http.Handler) http.Handler {
 			p.metrics.requests.WithLabelValues(path, strconv.Itoa(status)).Inc()
 			p.metrics.responseTime.WithLabelValues(path).Observe(time.Since(start).Seconds())
 		}()
-		handler.ServeHTTP(httpsnoop.Wrap(w, httpsnoop.Hooks{
-			WriteHeader: func(next httpsnoop.WriteHeaderFunc) httpsnoop.WriteHeaderFunc {
-				return func(code int) {
-					// Those before 200 but the last one are not the answer's.
-					status = code
-					next(code)
-				}
-			},
-		}), req)
+		// Those before 200 but the last one are not the answer's.
+		handler.ServeHTTP(onStatus(w, func(code int) { status = code }), req)
+	})
+}
+
+// onStatus returns what writes as w does, and says which status.
+func onStatus(w http.ResponseWriter, do func(code int)) http.ResponseWriter {
+	return httpsnoop.Wrap(w, httpsnoop.Hooks{
+		WriteHeader: func(next httpsnoop.WriteHeaderFunc) httpsnoop.WriteHeaderFunc {
+			return func(code int) {
+				do(code)
+				next(code)
+			}
+		},
 	})
 }
 

@@ -24,7 +24,7 @@ func TestWithinNamespace(t *testing.T) {
 		want      string
 	}{
 		"one of a namespace that is not there":  {"/api/v1/namespaces/gas/secrets/a", true, []string{"/api/v1/namespaces/gas/secrets/a", ask}, 404, secret},
-		"all of a namespace that is not there":  {"/api/v1/namespaces/gas/secrets?limit=5", true, []string{"/api/v1/namespaces/gas/secrets?limit=5", ask}, 404, notFound + "\n"},
+		"all of a namespace that is not there":  {"/api/v1/namespaces/gas/secrets?limit=5", true, []string{"/api/v1/namespaces/gas/secrets?limit=5"}, 403, forbidden},
 		"one of a namespace that is":            {"/api/v1/namespaces/gas/secrets/a", false, []string{"/api/v1/namespaces/gas/secrets/a", ask}, 403, forbidden},
 		"watch":                                 {"/api/v1/namespaces/gas/secrets?watch=1", true, []string{"/api/v1/namespaces/gas/secrets?watch=1"}, 403, forbidden},
 		"of no namespace":                       {"/api/v1/secrets", true, []string{"/api/v1/secrets"}, 403, forbidden},

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	genericapifilters "k8s.io/apiserver/pkg/endpoints/filters"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
@@ -33,8 +32,12 @@ var (
 // Config says what a proxy is in front of.
 type Config struct {
 	// Upstream reaches the API server. Its credential is used for callers with client
-	// certificates alone.
+	// certificates alone, or with SharedCredential.
 	Upstream *rest.Config
+	// SharedCredential says that the credential of Upstream, and whom it impersonates,
+	// is every caller's: who reaches the proxy is that user, as with kubectl proxy. It
+	// is for a proxy of one user, and nobody else may reach that one.
+	SharedCredential bool
 	// AuthTypes are the credentials that callers may come with, those first that count
 	// where there are several.
 	AuthTypes []AuthType
@@ -42,6 +45,8 @@ type Config struct {
 	Certificates *Certificates
 	// IgnoredUsers and IgnoredGroups are the names of callers for whom no view is asked.
 	IgnoredUsers, IgnoredGroups []string
+	// ImpersonatedGroups are the groups that callers may ask to be members of.
+	ImpersonatedGroups GroupFilter
 	// Clock tells how old what is remembered is.
 	Clock clock.Clock
 }
@@ -61,6 +66,8 @@ type Proxy struct {
 	authTypes    []AuthType
 	certificates *Certificates
 	ignored      *ignored
+	groups       GroupFilter
+	rejected     *rejected
 	metrics      *metrics
 	// handler is everything.
 	handler http.Handler
@@ -69,9 +76,12 @@ type Proxy struct {
 }
 
 // New returns a proxy in front of an API server. It fails if its address or its CA
-// cannot be understood.
+// cannot be understood, and if a credential is to be everybody's and to vouch for some.
 func New(c Config) (*Proxy, error) {
-	transport, err := newTransport(c.Upstream, c.Certificates != nil)
+	if c.SharedCredential && c.Certificates != nil {
+		return nil, errors.New("a credential that is every caller's cannot impersonate those with client certificates")
+	}
+	transport, err := newTransport(c)
 	if err != nil {
 		return nil, err
 	}
@@ -82,9 +92,10 @@ func New(c Config) (*Proxy, error) {
 	p := &Proxy{
 		router: newRouter(), denied: newDenied(c.Clock), upstream: upstream, transport: transport,
 		authTypes: c.AuthTypes, certificates: c.Certificates, metrics: newMetrics(),
+		groups: c.ImpersonatedGroups, rejected: newRejected(c.Clock),
 	}
 	p.ignored = newIgnored(c, p)
-	p.handler = genericapifilters.WithRequestInfo(p.measured(http.HandlerFunc(p.identify)), requestInfos)
+	p.handler = withRequestInfo(p.measured(http.HandlerFunc(p.identify)))
 	p.native = &httputil.ReverseProxy{
 		Rewrite: p.toNative, ModifyResponse: endRefusal, ErrorHandler: p.nativeFailed,
 		Transport: transport, FlushInterval: -1, ErrorLog: errorLog,

@@ -271,3 +271,41 @@ func TestUpstreamGone(t *testing.T) {
 		}
 	}
 }
+
+// TestYAML has fields come in the order of their names, as the API server sends them.
+func TestYAML(t *testing.T) {
+	for name, test := range map[string]struct {
+		view     string
+		wantCode int
+		want     string
+	}{
+		"list": {
+			"apiVersion: tenancy.capsule.io/v1alpha1\nitems:\n- metadata:\n    name: oil\nkind: TenantNamespaceList\nmetadata:\n  resourceVersion: \"7\"\n", 200,
+			"apiVersion: v1\nitems:\n- metadata:\n    name: oil\nkind: NamespaceList\nmetadata:\n  resourceVersion: \"7\"\n",
+		},
+		"table": {
+			"apiVersion: meta.k8s.io/v1\ncolumnDefinitions:\n- name: Name\n- name: Tenant\nkind: Table\nmetadata: {}\nrows:\n- cells:\n  - a\n  - oil\n", 200,
+			"apiVersion: meta.k8s.io/v1\ncolumnDefinitions:\n- name: Name\nkind: Table\nmetadata: {}\nrows:\n- cells:\n  - a\n",
+		},
+		"ends of lines": {
+			"apiVersion: tenancy.capsule.io/v1alpha1\nkind: TenantNamespace\nmetadata:\n  name: \"a \\u2028 \\u2029<&>\"\n", 200,
+			"apiVersion: v1\nkind: Namespace\nmetadata:\n  name: \"a \\L \\P<&>\"\n",
+		},
+		"no object": {"- a\n", 503, ""},
+		"no YAML":   {"{", 503, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, refuses(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "application/yaml")
+				_, _ = io.WriteString(w, test.view)
+			}))
+			resp, got := f.get(t, "/api/v1/namespaces", "Authorization", "Bearer alice", "Accept", "application/yaml")
+			if resp.StatusCode != test.wantCode {
+				t.Fatalf("want %d, got %d, %s", test.wantCode, resp.StatusCode, got)
+			}
+			if diff := cmp.Diff(test.want, got); test.wantCode == http.StatusOK && diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}

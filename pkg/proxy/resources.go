@@ -16,8 +16,8 @@ import (
 	"tenancy.capsule.io/pkg/proxy/rewrite"
 )
 
-// resources returns what there are views of, by the native resource.
-func resources() map[schema.GroupVersionResource]*rewrite.Resource {
+// Resources returns what there are views of.
+func Resources() []*rewrite.Resource {
 	table := []*rewrite.Resource{
 		view(corev1.SchemeGroupVersion, "Namespace", "namespaces", "TenantNamespace", "tenantnamespaces"),
 		view(corev1.SchemeGroupVersion, "Node", "nodes", "TenantNode", "tenantnodes"),
@@ -29,8 +29,13 @@ func resources() map[schema.GroupVersionResource]*rewrite.Resource {
 		view(capsulev1beta2.SchemeGroupVersion, "Tenant", "tenants", "MyTenant", "mytenants"),
 	}
 	table[len(table)-1].TypedItems = true
+	return table
+}
+
+// resources returns what there are views of, by the native resource.
+func resources() map[schema.GroupVersionResource]*rewrite.Resource {
 	byNative := map[schema.GroupVersionResource]*rewrite.Resource{}
-	for _, r := range table {
+	for _, r := range Resources() {
 		byNative[r.Native.GroupVersion().WithResource(r.Native.Resource)] = r
 	}
 	return byNative

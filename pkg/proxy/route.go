@@ -52,6 +52,19 @@ var requestInfos apirequest.RequestInfoResolver = &apirequest.RequestInfoFactory
 	APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api"),
 }
 
+// withRequestInfo has a handler know what requests are about. It does what the filter of that
+// name of k8s.io/apiserver does, without what comes with that package.
+func withRequestInfo(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		info, err := requestInfos.NewRequestInfo(req)
+		if err != nil {
+			writeError(w, req, apierrors.NewBadRequest(err.Error()))
+			return
+		}
+		handler.ServeHTTP(w, req.WithContext(apirequest.WithRequestInfo(req.Context(), info)))
+	})
+}
+
 // requestInfoOf returns what a request is about. Each that is served has it.
 func requestInfoOf(req *http.Request) *apirequest.RequestInfo {
 	info, ok := apirequest.RequestInfoFrom(req.Context())
@@ -112,20 +125,18 @@ func (r *router) route(req *http.Request) *route {
 	return found
 }
 
-// within returns what a view is to be asked where the API server refuses to tell of
-// something in a namespace: whether there is that namespace. Who makes a namespace if
-// there is none has to learn that there is none.
+// within returns what a view is to be asked where the API server refuses to tell of an
+// object in a namespace: whether there is that namespace. Who makes both if there are none
+// has to learn that there are none. A list stays refused: the API server does not say
+// NotFound of one either, whatever its namespace.
 func (r *router) within(info *apirequest.RequestInfo) *route {
-	if info.Verb != verbGet && info.Verb != verbList {
+	if info.Verb != verbGet {
 		return nil
 	}
 	resource := r.resources[corev1.SchemeGroupVersion.WithResource("namespaces")]
-	absent := apierrors.NewNotFound(corev1.Resource("namespaces"), info.Namespace)
-	if info.Verb == verbGet {
-		absent = apierrors.NewNotFound(schema.GroupResource{Group: info.APIGroup, Resource: info.Resource}, info.Name)
-	}
 	return &route{
-		absent: absent, resource: resource, verb: verbGet,
+		absent:   apierrors.NewNotFound(schema.GroupResource{Group: info.APIGroup, Resource: info.Resource}, info.Name),
+		resource: resource, verb: verbGet,
 		path: path.Join("/apis", resource.View.GroupVersion().String(), resource.View.Resource, url.PathEscape(info.Namespace)),
 	}
 }

@@ -4,9 +4,11 @@
 package proxy
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"time"
 
@@ -28,7 +30,8 @@ const (
 )
 
 // transport sends requests to the API server: those with a user in the context in the name
-// of that user and with the proxy's own credential, others as they are.
+// of that user and with the proxy's own credential, others as they are, or with the
+// credential that is every caller's.
 type transport struct {
 	callers connections
 	// own is empty where nobody is impersonated.
@@ -39,35 +42,60 @@ type transport struct {
 // connection of its own, which HTTP/2 does not give.
 type connections struct{ requests, upgrades http.RoundTripper }
 
-// newTransport returns one to the API server of a configuration, whose credential is used
-// for impersonation alone, if at all.
-func newTransport(c *rest.Config, impersonates bool) (*transport, error) {
-	callers, err := newConnections(rest.AnonymousClientConfig(c))
-	if err != nil || !impersonates {
+// newTransport returns one to the API server of a proxy's configuration, whose credential is
+// used if it is every caller's, or for impersonation, and else not at all.
+func newTransport(c Config) (*transport, error) {
+	if c.SharedCredential {
+		// As kubectl proxy has it, what a request says of itself goes before: one that
+		// comes with an Authorization header keeps it, and one with an Impersonate-User
+		// header is not impersonated otherwise. Neither gives a caller more than it has
+		// already, who may ask everything in the name of the user; and whom the user may
+		// impersonate the API server judges.
+		shared, err := newOwnConnections(c.Upstream)
+		return &transport{callers: shared}, err
+	}
+	callers, err := newConnections(rest.AnonymousClientConfig(c.Upstream))
+	if err != nil || c.Certificates == nil {
 		return &transport{callers: callers}, err
 	}
+	own, err := newOwnConnections(c.Upstream)
+	return &transport{callers: callers, own: &own}, err
+}
+
+// newOwnConnections returns connections that send requests with the credential of their
+// configuration.
+func newOwnConnections(c *rest.Config) (connections, error) {
 	own, err := newConnections(c)
 	if err != nil {
-		return nil, err
+		return connections{}, err
 	}
 	for _, rt := range []*http.RoundTripper{&own.requests, &own.upgrades} {
 		if *rt, err = rest.HTTPWrappersForConfig(c, *rt); err != nil {
-			return nil, fmt.Errorf("read credential for the API server: %w", err)
+			return connections{}, fmt.Errorf("read credential for the API server: %w", err)
 		}
 	}
-	return &transport{callers: callers, own: &own}, nil
+	return own, nil
 }
 
 func newConnections(c *rest.Config) (connections, error) {
-	tlsConfig, err := rest.TLSConfigFor(c)
+	config, err := c.TransportConfig()
+	if err != nil {
+		return connections{}, fmt.Errorf("read how to reach the API server: %w", err)
+	}
+	tlsConfig, err := clienttransport.TLSConfigFor(config)
 	if err != nil {
 		return connections{}, fmt.Errorf("read CA of the API server: %w", err)
 	}
 	if tlsConfig == nil {
 		tlsConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
+	var dial func(context.Context, string, string) (net.Conn, error)
+	if config.DialHolder != nil {
+		// That of an exec plugin ends connections whose client certificate it replaces.
+		dial = config.DialHolder.Dial
+	}
 	requests := utilnet.SetTransportDefaults(&http.Transport{
-		Proxy: c.Proxy, DialContext: c.Dial, TLSClientConfig: tlsConfig,
+		Proxy: c.Proxy, DialContext: dial, TLSClientConfig: tlsConfig,
 		// Bodies come out as they went in.
 		DisableCompression: true,
 		// Each has a client of its own to wait for it.

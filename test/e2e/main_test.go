@@ -16,8 +16,11 @@ import (
 	"tenancy.capsule.io/test/framework/controlplane"
 )
 
-// system is what all tests ask.
-var system *framework.System
+// system is what all tests ask, some of them through the proxy.
+var (
+	system *framework.System
+	proxy  *framework.Proxy
+)
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -48,6 +51,10 @@ func run(m *testing.M) (code int) {
 	}()
 	if err := system.InstallTenants(context.Background()); err != nil {
 		return fail("define tenants", err)
+	}
+	proxy, err = system.AddProxy(context.Background(), "bin/race/tenancy-proxy", "tenancy-proxy", "--client-ca-file=")
+	if err != nil {
+		return fail("start proxy", err)
 	}
 	return m.Run()
 }

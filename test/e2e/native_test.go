@@ -72,7 +72,8 @@ func asNative(t *testing.T, a answer) map[string]any {
 	return result
 }
 
-func normalize(content any) {
+// dropOwn leaves out what is each server's own, and managedFields.
+func dropOwn(content any) {
 	switch c := content.(type) {
 	case map[string]any:
 		delete(c, "managedFields")
@@ -80,9 +81,28 @@ func normalize(content any) {
 		_, isList := c["items"]
 		_, isTable := c["rows"]
 		if meta, ok := c["metadata"].(map[string]any); ok && (isList || isTable) {
-			delete(meta, "resourceVersion") // of the list: each server's own
+			delete(meta, "resourceVersion")
 			delete(meta, "continue")
 		}
+		for _, value := range c {
+			dropOwn(value)
+		}
+	case []any:
+		for _, value := range c {
+			dropOwn(value)
+		}
+	}
+}
+
+// normalize is dropOwn, and puts native names where those of views are.
+func normalize(content any) {
+	dropOwn(content)
+	rename(content)
+}
+
+func rename(content any) {
+	switch c := content.(type) {
+	case map[string]any:
 		if items, ok := c["items"].([]any); ok {
 			dropItemKinds(items)
 		}
@@ -93,11 +113,11 @@ func normalize(content any) {
 			dropTenantColumn(c)
 		}
 		for _, value := range c {
-			normalize(value)
+			rename(value)
 		}
 	case []any:
 		for _, value := range c {
-			normalize(value)
+			rename(value)
 		}
 	}
 }

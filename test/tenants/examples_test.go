@@ -42,15 +42,18 @@ const noResources = "No resources found\n"
 
 // login is a way in which users show who they are.
 type login struct {
-	kubectl func(tb testing.TB, user string, groups ...string) *framework.Kubectl
-	byToken bool
+	// kubectl asks the API server, and native asks it through the proxy.
+	kubectl, native func(tb testing.TB, user string, groups ...string) *framework.Kubectl
+	byToken         bool
 }
 
 // forEachLogin runs a test with each of them.
 func forEachLogin(t *testing.T, test func(t *testing.T, login login)) {
 	t.Helper()
-	t.Run("certificate", func(t *testing.T) { test(t, login{kubectl: system.Kubectl}) })
-	t.Run("token", func(t *testing.T) { test(t, login{kubectl: system.TokenKubectl, byToken: true}) })
+	t.Run("certificate", func(t *testing.T) { test(t, login{kubectl: system.Kubectl, native: proxy.Kubectl}) })
+	t.Run("token", func(t *testing.T) {
+		test(t, login{kubectl: system.TokenKubectl, native: proxy.TokenKubectl, byToken: true})
+	})
 }
 
 // example returns the path of an example.
@@ -237,6 +240,14 @@ func TestExampleAKS(t *testing.T) {
 		require.Empty(t, stdout)
 		require.Equal(t, noResources, stderr)
 		requireRefused(t, staging, forbidden, "get", "ns", "dev-demo")
+
+		native := login.native(t, "capsule-user-dev@example.com", aksUsers, aksDev)
+		awaitTable(t, native, [][]string{{"NAME", "STATUS"}, {"dev-demo", "Active"}}, "get", "ns")
+		requireRefused(t, native, forbidden, "get", "po", "--namespace=default")
+		require.Contains(t, requireRefused(t, native, forbidden, "create", "ns", "demo"), `"dev-"`)
+		native = login.native(t, "capsule-user-staging@example.com", aksUsers, aksStaging)
+		awaitNames(t, native, "ns")
+		requireRefused(t, native, `namespaces "dev-demo" not found`, "get", "ns", "dev-demo")
 		// What the owner does there is its own business.
 		awaitCan(t, dev, "create", "deployments", "--namespace=dev-demo")
 		require.Equal(t, "namespace \"dev-demo\" deleted\n", dev.Output(t, "delete", "ns", "dev-demo", "--wait=false"))
@@ -258,23 +269,35 @@ func TestExampleOwnerOfThree(t *testing.T) {
 			{"gas-marketing", "Active", "gas"}, {"oil-development", "Active", "oil"}, {"oil-production", "Active", "oil"},
 		}, "get", "tenantnamespaces")
 		awaitNames(t, bob, "tenantnamespaces")
+		native := login.native(t, "alice", users)
+		awaitTable(t, native, [][]string{
+			{"NAME", "STATUS"}, {"gas-marketing", "Active"}, {"oil-development", "Active"}, {"oil-production", "Active"},
+		}, "get", "ns")
+		awaitNames(t, login.native(t, "bob", users), "ns")
 		for _, verb := range []string{"get", "list", "watch", "delete"} {
 			awaitCan(t, alice, verb, "ns/oil-production", "--namespace=oil-production")
+			awaitCan(t, native, verb, "ns/oil-production", "--namespace=oil-production")
 		}
 		require.Equal(t, [][]string{{"NAME", "STATUS"}, {"oil-production", "Active"}}, table(alice.Output(t, "get", "ns", "oil-production")))
 		requireRefused(t, alice, "you own the Tenants", "create", "namespace", "wind-production")
 
 		// Without the proxy the first kubectl apply cannot ask whether the namespace
 		// is there already, unless it is a server-side one.
-		file := writeFile(t, "{apiVersion: v1, kind: Namespace, metadata: {name: solar-development, labels: {env: dev}}}")
+		file := writeFile(t, "{apiVersion: v1, kind: Namespace, metadata: {name: solar-staging, labels: {env: dev}}}")
 		requireRefused(t, alice, forbidden, "apply", "-f", file)
-		require.Equal(t, "namespace/solar-development serverside-applied\n", alice.Output(t, "apply", "--server-side", "-f", file))
-		awaitCan(t, alice, "get", "ns/solar-development", "--namespace=solar-development")
-		version := alice.Output(t, "get", "ns", "solar-development", "-o", "jsonpath={.metadata.resourceVersion}")
-		require.Equal(t, "namespace/solar-development serverside-applied\n", alice.Output(t, "apply", "--server-side", "-f", file))
-		require.Equal(t, version, alice.Output(t, "get", "ns", "solar-development", "-o", "jsonpath={.metadata.resourceVersion}"), "it is unchanged")
+		require.Equal(t, "namespace/solar-staging serverside-applied\n", alice.Output(t, "apply", "--server-side", "-f", file))
+		awaitCan(t, alice, "get", "ns/solar-staging", "--namespace=solar-staging")
+		version := alice.Output(t, "get", "ns", "solar-staging", "-o", "jsonpath={.metadata.resourceVersion}")
+		require.Equal(t, "namespace/solar-staging serverside-applied\n", alice.Output(t, "apply", "--server-side", "-f", file))
+		require.Equal(t, version, alice.Output(t, "get", "ns", "solar-staging", "-o", "jsonpath={.metadata.resourceVersion}"), "it is unchanged")
 		alice.Output(t, "apply", "-f", file)
-		require.Equal(t, "namespace/solar-development unchanged\n", alice.Output(t, "apply", "-f", file))
+		require.Equal(t, "namespace/solar-staging unchanged\n", alice.Output(t, "apply", "-f", file))
+
+		// With it, as it is done everywhere.
+		file = writeFile(t, "{apiVersion: v1, kind: Namespace, metadata: {name: solar-development, labels: {env: dev}}}")
+		require.Equal(t, "namespace/solar-development created\n", native.Output(t, "apply", "-f", file))
+		awaitCan(t, native, "patch", "ns/solar-development", "--namespace=solar-development")
+		require.Equal(t, "namespace/solar-development unchanged\n", native.Output(t, "apply", "-f", file))
 	})
 }
 
@@ -308,12 +331,18 @@ func TestExampleNodes(t *testing.T) {
 		described := alice.Output(t, "describe", "node", "capsule-gold-qwerty")
 		require.Regexp(t, `Name: +capsule-gold-qwerty\n`, described)
 		require.Regexp(t, `Lease:\n +HolderIdentity: +the-kubelet-of-gold\n`, described)
-		require.Contains(t, described, "not authorized", "its pods are for the proxy to show")
+		require.Contains(t, described, "not authorized", "its pods are in namespaces of others, too")
 		requireRefused(t, alice, forbidden, "get", "lease", "capsule-silver-uiop", "--namespace=kube-node-lease")
+
+		native := login.native(t, "alice", users)
+		awaitTable(t, native, [][]string{{"NAME", "STATUS", "ROLES", "VERSION"}, {"capsule-gold-qwerty", "Unknown", "<none>", ""}}, "get", "nodes")
+		compare(t, "native description", described, native.Output(t, "describe", "node", "capsule-gold-qwerty"))
+		requireRefused(t, native, `nodes "capsule-silver-uiop" not found`, "get", "node", "capsule-silver-uiop")
 
 		admin.Output(t, "patch", "tenant", "oil", "--type=json", "-p", `[{"op": "remove", "path": "/spec/nodeSelector"}]`)
 		awaitNames(t, alice, "tenantnodes", "capsule-gold-qwerty", "capsule-silver-uiop")
 		awaitNames(t, alice, "nodes", "capsule-gold-qwerty", "capsule-silver-uiop")
+		awaitNames(t, native, "nodes", "capsule-gold-qwerty", "capsule-silver-uiop")
 		requireRefused(t, alice, forbidden, "delete", "node", "capsule-silver-uiop")
 	})
 }
@@ -367,9 +396,12 @@ func TestExampleClasses(t *testing.T) {
 				get := append([]string{"get", test.native}, test.seen...)
 				compare(t, "columns and rows", table(admin.Output(t, get...)), table(alice.Output(t, "get", test.view)))
 				compare(t, "native, by names", table(admin.Output(t, get...)), table(alice.Output(t, get...)))
+				native := login.native(t, "alice", users)
+				compare(t, "native list", table(admin.Output(t, get...)), table(native.Output(t, "get", test.native)))
 				awaitCan(t, alice, "get", test.native+"/"+test.seen[0])
 				for _, class := range test.hidden {
 					requireRefused(t, alice, forbidden, "get", test.native, class)
+					requireRefused(t, native, "NotFound", "get", test.native, class)
 				}
 				if len(test.hidden) > 0 {
 					requireRefused(t, alice, "NotFound", "get", test.view, test.hidden[0])
@@ -411,6 +443,9 @@ func TestExamplePersistentVolumes(t *testing.T) {
 		awaitCan(t, alice, "get", "persistentvolumes/data-01")
 		requireRefused(t, alice, forbidden, "get", "persistentvolumes")
 		requireRefused(t, alice, forbidden, "get", "persistentvolumes", "data-02")
+		native := login.native(t, "alice", users)
+		awaitNames(t, native, "persistentvolumes", "data-01")
+		requireRefused(t, native, `persistentvolumes "data-02" not found`, "get", "persistentvolumes", "data-02")
 
 		applyText(t, admin, `{apiVersion: v1, kind: PersistentVolume, metadata: {name: data-past}, spec: {
   accessModes: [ReadWriteOnce], capacity: {storage: 10Gi}, hostPath: {path: /mnt/past, type: ""}, persistentVolumeReclaimPolicy: Retain, storageClassName: manual}}`)
@@ -428,6 +463,7 @@ func TestExamplePersistentVolumes(t *testing.T) {
 		alice.Output(t, "delete", "ns", "oil-data", "--wait=false")
 		awaitGone(t, newNamespace("oil-data"))
 		awaitNames(t, alice, "tenantpersistentvolumes", "data-01", "data-past")
+		awaitNames(t, native, "persistentvolumes", "data-01", "data-past")
 		require.Equal(t, "oil", admin.Output(t, "get", "pv", "data-past", "-o", `jsonpath={.metadata.labels.capsule\.clastix\.io/tenant}`))
 	})
 }
@@ -458,13 +494,15 @@ func TestExampleProxySetting(t *testing.T) {
 		for view := range seen {
 			shown[view] = table(alice.Output(t, "get", view, "-o", "wide"))
 		}
-		seesThat := func(who string, kubectl cli) {
+		seesThat := func(who string, kubectl, native cli) {
 			t.Helper()
 			for view, names := range seen {
 				awaitNames(t, kubectl, view, names...)
 				compare(t, "what "+who+" is shown", shown[view], table(kubectl.Output(t, "get", view, "-o", "wide")))
 				awaitCan(t, kubectl, "get", natives[view]+"/"+names[len(names)-1])
 				requireRefused(t, kubectl, forbidden, "get", natives[view])
+				awaitCan(t, native, "get", natives[view])
+				awaitNames(t, native, natives[view], names...)
 			}
 			awaitNames(t, kubectl, "tenantnamespaces")
 		}
@@ -473,12 +511,14 @@ func TestExampleProxySetting(t *testing.T) {
 			awaitNames(t, bob, view)
 		}
 		require.Equal(t, "proxysetting.capsule.clastix.io/sre-readers created\n", alice.Output(t, "apply", "-f", example(t, "proxysetting.yaml")))
-		seesThat("bob", bob)
+		seesThat("bob", bob, login.native(t, "bob", users))
 		requireRefused(t, bob, forbidden, "create", "-f", example(t, "proxysetting.yaml"), "--dry-run=server")
 
 		// The same, to a group and to a service account.
 		alice.Output(t, "create", "serviceaccount", "robot", "--namespace=solar-production")
 		robot := serviceAccount(t, login, "solar-production", "robot")
+		// The proxy takes service accounts at their word, not at a certificate's.
+		nativeRobot := withToken{login.native(t, "nobody"), serviceAccountToken(t, "solar-production", "robot")}
 		carol := login.kubectl(t, "carol", "solar-sre")
 		for view := range seen {
 			awaitNames(t, carol, view)
@@ -487,15 +527,15 @@ func TestExampleProxySetting(t *testing.T) {
 		manifest, err := os.ReadFile(example(t, "proxysetting.yaml"))
 		require.NoError(t, err)
 		for _, who := range []struct {
-			kind, name string
-			kubectl    cli
+			kind, name      string
+			kubectl, native cli
 		}{
-			{"Group", "solar-sre", carol},
-			{"ServiceAccount", "system:serviceaccount:solar-production:robot", robot},
+			{"Group", "solar-sre", carol, login.native(t, "carol", "solar-sre")},
+			{"ServiceAccount", "system:serviceaccount:solar-production:robot", robot, nativeRobot},
 		} {
 			shared := strings.NewReplacer("kind: User", "kind: "+who.kind, "name: bob", `name: "`+who.name+`"`).Replace(string(manifest))
 			alice.Output(t, "apply", "-f", writeFile(t, shared))
-			seesThat(who.name, who.kubectl)
+			seesThat(who.name, who.kubectl, who.native)
 		}
 		// bob is not named any more.
 		for view := range seen {
@@ -527,14 +567,16 @@ func TestExampleWriteOperations(t *testing.T) {
 		for _, verb := range []string{"update", "patch", "delete"} {
 			awaitCan(t, alice, verb, "storageclasses/custom")
 		}
-		require.Equal(t, "storageclass.storage.k8s.io/custom labeled\n", alice.Output(t, "label", "storageclass", "custom", "mine=true"))
+		native := login.native(t, "alice", users)
+		require.Equal(t, "storageclass.storage.k8s.io/custom labeled\n", native.Output(t, "label", "storageclass", "custom", "mine=true"))
 		require.Equal(t, "true", admin.Output(t, "get", "storageclass", "custom", "-o", "jsonpath={.metadata.labels.mine}"))
 		requireRefused(t, alice, forbidden, "label", "storageclass", "zol", "mine=true")
 		requireRefused(t, alice, forbidden, "delete", "storageclass", "zol")
+		requireRefused(t, native, forbidden, "delete", "storageclass", "zol")
 		requireRefused(t, alice, forbidden, "delete", "storageclasses", "--all")
 		requireRefused(t, alice, forbidden, "label", "priorityclass", "custom", "mine=true")
 		requireRefused(t, alice, forbidden, "delete", "priorityclass", "custom")
-		require.Contains(t, alice.Output(t, "delete", "storageclass", "custom"), `"custom" deleted`)
+		require.Contains(t, native.Output(t, "delete", "storageclass", "custom"), `"custom" deleted`)
 		awaitNames(t, alice, "tenantstorageclasses", "cephfs", "glusterfs")
 		// Who makes one of that name again makes another one, and it is judged anew.
 		admin.Output(t, "create", "-f", onlyNamed(t, "storageclasses.yaml", "StorageClass", "custom"))

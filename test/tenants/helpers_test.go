@@ -43,6 +43,33 @@ const (
 	clusterAdmin = "cluster-admin@example.com"
 )
 
+// letProxyTake lets the proxy take certificates of the groups of the examples, which
+// administrators have to list.
+func letProxyTake(ctx context.Context, groups ...string) error {
+	config, err := system.ControlPlane.AdminConfig()
+	if err != nil {
+		return err
+	}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	const name = "tests:tenancy-proxy"
+	_, err = client.RbacV1().ClusterRoles().Create(ctx, &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"groups"}, Verbs: []string{"impersonate"}, ResourceNames: groups}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return err
+	}
+	_, err = client.RbacV1().ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: "tenancy-system", Name: "tenancy-proxy"}},
+	}, metav1.CreateOptions{})
+	return err
+}
+
 // bindClusterAdmin gives clusterAdmin all rights.
 func bindClusterAdmin(ctx context.Context) error {
 	config, err := system.ControlPlane.AdminConfig()
@@ -266,9 +293,14 @@ func serviceAccount(t testing.TB, login login, namespace, name string) cli {
 	if !login.byToken {
 		return login.kubectl(t, "system:serviceaccount:"+namespace+":"+name, "system:serviceaccounts", "system:serviceaccounts:"+namespace)
 	}
+	return withToken{login.kubectl(t, "nobody"), serviceAccountToken(t, namespace, name)}
+}
+
+func serviceAccountToken(t testing.TB, namespace, name string) string {
+	t.Helper()
 	request, err := system.Admin(t).CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), name, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 	require.NoError(t, err)
-	return withToken{Kubectl: login.kubectl(t, "nobody"), token: request.Status.Token}
+	return request.Status.Token
 }
 
 // withToken is a kubectl that sends another token than that of its kubeconfig.

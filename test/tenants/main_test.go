@@ -22,8 +22,11 @@ import (
 	"tenancy.capsule.io/test/framework"
 )
 
-// system is what all tests ask.
-var system *framework.System
+// system is what all tests ask, some of them through the proxy.
+var (
+	system *framework.System
+	proxy  *framework.Proxy
+)
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -55,6 +58,13 @@ func run(m *testing.M) (code int) {
 	}()
 	if err := bindClusterAdmin(context.Background()); err != nil {
 		return fail("bind the cluster administrator", err)
+	}
+	if err := letProxyTake(context.Background(), aksUsers, aksDev, aksStaging, "solar-sre"); err != nil {
+		return fail("let the proxy take groups", err)
+	}
+	proxy, err = system.AddProxy(context.Background(), "bin/race/tenancy-proxy", "tenancy-proxy")
+	if err != nil {
+		return fail("start proxy", err)
 	}
 	code = m.Run()
 	// After everything that the controller was made to do.

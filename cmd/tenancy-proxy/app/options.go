@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -41,6 +42,9 @@ type Options struct {
 	AllowSystem       bool
 	IgnoredUserGroups []string
 	IgnoredUsernames  []string
+	// Expressions that are not anchored.
+	OnlyImpersonatedGroups    string
+	IgnoredImpersonatedGroups []string
 }
 
 // NewOptions returns the defaults.
@@ -76,6 +80,9 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	fs.StringSliceVar(&o.IgnoredUserGroups, "ignored-user-group", o.IgnoredUserGroups, "Groups for whose members no view is asked: they get what the API server answers. The API server is asked for the groups of who comes with a token.")
 	fs.StringSliceVar(&o.IgnoredUsernames, "ignored-username", o.IgnoredUsernames, "Users for whom no view is asked.")
 
+	fs.StringVar(&o.OnlyImpersonatedGroups, "impersonation-group-regexp", o.OnlyImpersonatedGroups, "Regular expression, not anchored, for the groups that stay in a request with Impersonate-Group headers. The others are dropped from it. Empty drops none.")
+	fs.StringSliceVar(&o.IgnoredImpersonatedGroups, "ignored-impersonation-group", o.IgnoredImpersonatedGroups, "Regular expressions, not anchored, for groups that are dropped from such a request.")
+
 	fs = fss.FlagSet("upstream")
 	fs.StringVar(&o.Kubeconfig, "kubeconfig", o.Kubeconfig, "Path to a kubeconfig that says where the API server is. Empty means the file that KUBECONFIG names, then the cluster that the pod is in, then $HOME/.kube/config.")
 
@@ -84,14 +91,36 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	return fss
 }
 
+// impersonatedGroups returns which groups stay in requests, and everything that is wrong
+// with the expressions.
+func (o *Options) impersonatedGroups() (f proxy.GroupFilter, err error) {
+	compile := func(flag, expression string) *regexp.Regexp {
+		compiled, compileErr := regexp.Compile(expression)
+		if compileErr != nil {
+			err = errors.Join(err, fmt.Errorf("--%s %q: %w", flag, expression, compileErr))
+		}
+		return compiled
+	}
+	if o.OnlyImpersonatedGroups != "" {
+		f.Only = compile("impersonation-group-regexp", o.OnlyImpersonatedGroups)
+	}
+	for _, expression := range o.IgnoredImpersonatedGroups {
+		f.Except = append(f.Except, compile("ignored-impersonation-group", expression))
+	}
+	return f, err
+}
+
 // addNeedless adds flags of capsule-proxy that have nothing to say here. They are taken,
 // so that what passes them need not change, and warned of.
 func addNeedless(fs *pflag.FlagSet) {
 	const (
 		tokens   = "the API server knows what its tokens say" //nolint:gosec // no token
-		rbac     = "who may see what the API server's RBAC says"
+		rbac     = "what callers see follows from the cluster's RBAC, which tenancy-apiserver reads"
 		requests = "the proxy has no requests of its own to limit"
+		state    = "the proxy keeps nothing that replicas would have to agree on, or that would be read from a cache"
+		logs     = "see --v and --logging-format"
 	)
+	const none = "Has no effect."
 	for name, reason := range map[string]string{
 		"capsule-configuration-name": rbac,
 		"capsule-user-group":         rbac,
@@ -99,11 +128,30 @@ func addNeedless(fs *pflag.FlagSet) {
 		"rolebindings-resync-period": rbac,
 		"client-connection-qps":      requests,
 		"client-connection-burst":    requests,
+		"allowed-paths":              "every path is passed on",
+		"webhook-port":               "the proxy has no webhooks",
+		"zap-encoder":                logs,
+		"zap-log-level":              logs,
+		"zap-stacktrace-level":       logs,
+		"zap-time-encoding":          logs,
 	} {
-		fs.String(name, "", "Has no effect.")
-		if err := fs.MarkDeprecated(name, "it has no effect: "+reason); err != nil {
-			panic(err)
-		}
+		fs.String(name, "", none)
+		deprecate(fs, name, reason)
+	}
+	for name, reason := range map[string]string{
+		"enable-leader-election": state,
+		"disable-caching":        state,
+		"enable-reflector":       rbac,
+		"zap-devel":              logs,
+	} {
+		fs.Bool(name, false, none)
+		deprecate(fs, name, reason)
+	}
+}
+
+func deprecate(fs *pflag.FlagSet, name, reason string) {
+	if err := fs.MarkDeprecated(name, "it has no effect: "+reason); err != nil {
+		panic(err)
 	}
 }
 
@@ -132,6 +180,9 @@ func (o *Options) Validate() error {
 		if !slices.Contains([]string{string(proxy.BearerToken), string(proxy.TLSCertificate)}, name) {
 			errs = append(errs, fmt.Errorf("--auth-preferred-types %q: known are %s and %s", name, proxy.BearerToken, proxy.TLSCertificate))
 		}
+	}
+	if _, err := o.impersonatedGroups(); err != nil {
+		errs = append(errs, err)
 	}
 	if o.AllowSystem && !o.acceptsCertificates() {
 		errs = append(errs, errors.New("--allow-system-certificates needs client certificates: --client-ca-file and --enable-ssl"))

@@ -51,7 +51,11 @@ func TestValidate(t *testing.T) {
 		},
 		"way to come":         {[]string{"--auth-preferred-types=Anonymous"}, `--auth-preferred-types "Anonymous": known are BearerToken and TLSCertificate`},
 		"certificates of all": {[]string{"--allow-system-certificates", "--client-ca-file="}, "--allow-system-certificates needs client certificates: --client-ca-file and --enable-ssl"},
-		"address":             {[]string{"--metrics-addr=8080"}, `--metrics-addr "8080": address 8080: missing port in address`},
+		"expressions": {
+			[]string{"--impersonation-group-regexp=(", "--ignored-impersonation-group=[,a"},
+			"--impersonation-group-regexp \"(\": error parsing regexp: missing closing ): `(`\n--ignored-impersonation-group \"[\": error parsing regexp: missing closing ]: `[`",
+		},
+		"address": {[]string{"--metrics-addr=8080"}, `--metrics-addr "8080": address 8080: missing port in address`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, _ := parse(t, test.args...)
@@ -66,16 +70,17 @@ func TestValidate(t *testing.T) {
 func TestFlagsOfCapsuleProxy(t *testing.T) {
 	findings, warnings := parse(t, "--capsule-configuration-name=default", "--capsule-user-group=capsule.clastix.io", "--ignored-user-group=a", "--ignored-username=b",
 		"--listening-port=9001", "--oidc-username-claim=preferred_username", "--enable-ssl=true", "--ssl-cert-path=/opt/capsule-proxy/tls.crt", "--ssl-key-path=/opt/capsule-proxy/tls.key",
-		"--rolebindings-resync-period=10h", "--client-connection-qps=20", "--client-connection-burst=30", "--auth-preferred-types=BearerToken,TLSCertificate", "--metrics-addr=:8080")
+		"--rolebindings-resync-period=10h", "--client-connection-qps=20", "--client-connection-burst=30", "--auth-preferred-types=BearerToken,TLSCertificate", "--metrics-addr=:8080",
+		"--ignored-impersonation-group=^system:", "--impersonation-group-regexp=^team-", "--allowed-paths=/api,/apis,/version", "--webhook-port=9443", "--enable-leader-election", "--disable-caching", "--enable-reflector", "--zap-log-level", "4", "--zap-devel")
 	if findings != "" {
 		t.Error(findings)
 	}
-	for _, name := range []string{"capsule-configuration-name", "capsule-user-group", "oidc-username-claim", "rolebindings-resync-period", "client-connection-qps", "client-connection-burst"} {
+	for _, name := range []string{"capsule-configuration-name", "capsule-user-group", "oidc-username-claim", "rolebindings-resync-period", "client-connection-qps", "client-connection-burst", "allowed-paths", "webhook-port", "enable-leader-election", "disable-caching", "enable-reflector", "zap-log-level", "zap-devel"} {
 		if want := "Flag --" + name + " has been deprecated, it has no effect: "; strings.Count(warnings, want) != 1 {
 			t.Errorf("want one line of %s, got:\n%s", name, warnings)
 		}
 	}
-	if got := strings.Count(warnings, "\n"); got != 6 {
-		t.Errorf("want 6 warnings, got:\n%s", warnings)
+	if got := strings.Count(warnings, "\n"); got != 13 {
+		t.Errorf("want 13 warnings, got:\n%s", warnings)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/apimachinery/pkg/watch"
 )
 
@@ -110,7 +111,7 @@ func (j *rewriter) status() error {
 		return err
 	}
 	status := &metav1.Status{}
-	if err := json.Unmarshal(value, status); err != nil {
+	if err := utiljson.Unmarshal(value, status); err != nil {
 		return fmt.Errorf("decode status: %w", err)
 	}
 	j.Status(status)
@@ -203,7 +204,7 @@ func (j *rewriter) columns() error {
 			return err
 		}
 		var definition metav1.TableColumnDefinition
-		if err := json.Unmarshal(value, &definition); err != nil {
+		if err := utiljson.Unmarshal(value, &definition); err != nil {
 			return fmt.Errorf("decode column: %w", err)
 		}
 		if definition.Name == tenantColumn {

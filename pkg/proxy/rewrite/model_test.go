@@ -5,6 +5,8 @@ package rewrite
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -67,10 +69,13 @@ func renameIn(r *Resource, object map[string]any) {
 	}
 }
 
-// hasDuplicates reports whether an object in the JSON has two fields of one name, of
-// which decoders choose one.
+// hasDuplicates reports whether an object in one of the JSON values has two fields of one
+// name, of which decoders choose one.
 func hasDuplicates(data []byte) bool {
 	d := jsontext.NewDecoder(bytes.NewReader(data), jsontext.AllowInvalidUTF8(true))
-	_, err := d.ReadValue()
-	return err != nil
+	for {
+		if _, err := d.ReadValue(); err != nil {
+			return !errors.Is(err, io.EOF)
+		}
+	}
 }
