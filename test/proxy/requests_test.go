@@ -129,18 +129,32 @@ func testLarge(t *testing.T, c *caller, s *stage) {
 	require.Equal(t, http.StatusOK, resp.StatusCode, "%s", resp.body)
 }
 
+// counted is a body that says how much of it was read.
+type counted struct {
+	io.Reader
+	read *atomic.Int64
+}
+
+func (c counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.read.Add(int64(n))
+	return n, err
+}
+
 // testTooLarge sends what the API server refuses before it has read it.
 func testTooLarge(t *testing.T, c *caller, s *stage) {
 	path := "/api/v1/namespaces/" + s.namespace + "/configmaps/large"
 	body := configMap(t, "large", 32<<20)
+	var sent atomic.Int64
 	for name, reader := range map[string]io.Reader{
-		"of known length": bytes.NewReader(body), "of unknown length": io.MultiReader(bytes.NewReader(body)),
+		"of known length": bytes.NewReader(body), "of unknown length": counted{bytes.NewReader(body), &sent},
 	} {
 		resp := c.send(t, t.Context(), http.MethodPut, path, reader)
 		var status metav1.Status
 		require.NoError(t, json.Unmarshal(resp.body, &status))
 		compare(t, name, []any{http.StatusRequestEntityTooLarge, metav1.StatusReasonRequestEntityTooLarge}, []any{resp.StatusCode, status.Reason})
 	}
+	require.Less(t, sent.Load(), int64(len(body)), "what is refused is sent to its end")
 }
 
 // testContinue has the client keep its body until it is asked for it.

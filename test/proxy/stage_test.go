@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -89,5 +90,13 @@ func send[T any](t testing.TB, to chan<- T, what T) {
 	case to <- what:
 	case <-time.After(soon):
 		require.FailNow(t, "nobody takes it")
+	}
+}
+
+// compare holds that there is no difference.
+func compare[T any](t testing.TB, what string, want, got T) {
+	t.Helper()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
 	}
 }
