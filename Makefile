@@ -9,10 +9,11 @@ SHELL := bash
 .NOTPARALLEL:
 
 # Every Go module of the repository, the product's first.
-MODULES := . hack/controlplane hack/tools hack/tools/golangci-lint
+MODULES := . hack/controlplane hack/tools hack/tools/golangci-lint hack/tools/helm
 
 GOLANGCI_LINT := bin/tools/golangci-lint
 GOTESTSUM := bin/tools/gotestsum
+HELM := bin/tools/helm
 
 # More flags for go test, as in: make test-unit TESTFLAGS='-run TestIndex -v'
 TESTFLAGS ?=
@@ -48,7 +49,7 @@ controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl
 	@hack/build-controlplane.sh
 
 .PHONY: tools
-tools: $(GOLANGCI_LINT) $(GOTESTSUM) ## Build the pinned tools that lint and test need to bin/tools/.
+tools: $(GOLANGCI_LINT) $(GOTESTSUM) $(HELM) ## Build the pinned tools that lint and test need to bin/tools/.
 
 $(GOLANGCI_LINT): hack/tools/golangci-lint/go.mod
 	@echo "tools: compiling golangci-lint"
@@ -60,6 +61,12 @@ $(GOTESTSUM): hack/tools/go.mod
 	@echo "tools: compiling gotestsum"
 	@mkdir -p $(@D)
 	cd $(<D) && go build -trimpath -o $(CURDIR)/$@ gotest.tools/gotestsum
+	@touch $@
+
+$(HELM): hack/tools/helm/go.mod
+	@echo "tools: compiling helm"
+	@mkdir -p $(@D)
+	cd $(<D) && go build -trimpath -o $(CURDIR)/$@ helm.sh/helm/v4/cmd/helm
 	@touch $@
 
 ##@ Test
@@ -86,9 +93,9 @@ test-integration: $(GOTESTSUM) controlplane ## Tests of the control plane, of ma
 	$(call gotestsum,integration,-count=1 -p 1 -timeout 20m,./test/framework/... ./hack/cluster/...)
 
 .PHONY: test-e2e
-test-e2e: $(GOTESTSUM) controlplane ## Tests of the whole system, as users with kubectl and client-go see it.
+test-e2e: $(GOTESTSUM) $(HELM) controlplane ## Tests of the whole system, as users with kubectl, Helm and client-go see it.
 	go build -race -o bin/race/ ./cmd/...
-	$(call gotestsum,e2e,-count=1 -p 1 -timeout 30m,./test/e2e/... ./test/disruption/... ./test/tenants/... ./test/chaos/...)
+	$(call gotestsum,e2e,-count=1 -p 1 -timeout 30m,./test/e2e/... ./test/disruption/... ./test/tenants/... ./test/proxy/... ./test/chaos/...)
 
 .PHONY: test-summary
 test-summary: $(GOTESTSUM) ## Count the tests that ran last, of every kind.

@@ -272,55 +272,6 @@ func TestUpstreamGone(t *testing.T) {
 	}
 }
 
-// TestUpgrade has bytes go both ways.
-func TestUpgrade(t *testing.T) {
-	f := newFixture(t, func(w http.ResponseWriter, req *http.Request) {
-		if req.Header.Get("Upgrade") != "SPDY/3.1" {
-			t.Errorf("asked for %v", req.Header)
-		}
-		w.Header().Set("Connection", "Upgrade")
-		w.Header().Set("Upgrade", "SPDY/3.1")
-		w.WriteHeader(http.StatusSwitchingProtocols)
-		conn, stream, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer conn.Close() //nolint:errcheck // the client closes, too
-		line, err := stream.ReadString('\n')
-		if err != nil {
-			t.Error(err)
-		}
-		_, _ = stream.WriteString("you said " + line)
-		_ = stream.Flush()
-	})
-	transport := f.server.Client().Transport.(*http.Transport).Clone() //nolint:forcetypeassert // it is one
-	transport.TLSClientConfig.NextProtos, transport.ForceAttemptHTTP2 = []string{"http/1.1"}, false
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, f.server.URL+"/api/v1/namespaces/oil/pods/a/exec", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Connection", "Upgrade")
-	req.Header.Set("Upgrade", "SPDY/3.1")
-	req.Header.Set("Authorization", "Bearer alice")
-	resp, err := transport.RoundTrip(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	stream, ok := resp.Body.(io.ReadWriter)
-	if !ok || resp.StatusCode != http.StatusSwitchingProtocols {
-		t.Fatalf("got %d, %T", resp.StatusCode, resp.Body)
-	}
-	if _, err := io.WriteString(stream, "hello\n"); err != nil {
-		t.Fatal(err)
-	}
-	got, err := bufio.NewReader(stream).ReadString('\n')
-	if err != nil || got != "you said hello\n" {
-		t.Errorf("got %q, %v", got, err)
-	}
-}
-
 // TestYAML has fields come in the order of their names, as the API server sends them.
 func TestYAML(t *testing.T) {
 	for name, test := range map[string]struct {

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/sets"
 	apirequest "k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/streaming/pkg/httpstream"
 
 	"tenancy.capsule.io/pkg/proxy/rewrite"
 )
@@ -83,7 +84,8 @@ func newRouter() *router { return &router{resources: resources()} }
 // route returns what a view is to be asked where the API server refuses the request, or
 // nil if no view can answer it.
 func (r *router) route(req *http.Request) *route {
-	if req.Method != http.MethodGet {
+	// What is to become a stream of another protocol no view answers.
+	if req.Method != http.MethodGet || httpstream.IsUpgradeRequest(req) {
 		return nil
 	}
 	info := requestInfoOf(req)

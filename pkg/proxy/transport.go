@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"time"
 
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	apirequest "k8s.io/apiserver/pkg/endpoints/request"
@@ -20,9 +21,15 @@ import (
 	"k8s.io/streaming/pkg/httpstream"
 )
 
-// maxIdleConnections is how many connections are kept for the next request, where HTTP/2
-// is not spoken.
-const maxIdleConnections = 64
+const (
+	// maxIdleConnections is how many connections are kept for the next request, where
+	// HTTP/2 is not spoken.
+	maxIdleConnections = 64
+	// continueTimeout is how long the API server may take to say whether it wants a body
+	// that the client keeps back, before it is sent all the same. It is that of
+	// http.DefaultTransport.
+	continueTimeout = time.Second
+)
 
 // transport sends requests to the API server: those with a user in the context in the name
 // of that user and with the proxy's own credential, others as they are, or with the
@@ -95,6 +102,9 @@ func newConnections(c *rest.Config) (connections, error) {
 		DisableCompression: true,
 		// Each has a client of its own to wait for it.
 		MaxIdleConnsPerHost: maxIdleConnections,
+		// A client that keeps its body back is not asked for it before the API server
+		// wants it, and that asks for it once.
+		ExpectContinueTimeout: continueTimeout,
 	})
 	upgrades := requests.Clone()
 	upgrades.ForceAttemptHTTP2 = false

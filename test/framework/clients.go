@@ -116,6 +116,9 @@ func newKubectl(tb testing.TB, kubeconfig []byte) *Kubectl {
 	return &Kubectl{path: path, args: []string{"--kubeconfig", file, "--cache-dir", filepath.Join(dir, "cache")}}
 }
 
+// Kubeconfig is the file that says who the user is: other programs may ask by it, too.
+func (k *Kubectl) Kubeconfig() string { return k.args[1] }
+
 // Command returns kubectl as a command to start: it is killed when the context
 // is done.
 func (k *Kubectl) Command(ctx context.Context, args ...string) *exec.Cmd {
