@@ -18,6 +18,9 @@ GOTESTSUM := bin/tools/gotestsum
 TESTFLAGS ?=
 # Arguments of the benchmark, as in: make bench BENCHFLAGS=--help
 BENCHFLAGS ?=
+# The version of the plugin's archives, and where they are going to be, in "make krew".
+VERSION ?=
+URL ?=
 # The port of kube-apiserver in "make up" and "make demo"; a free one if empty.
 APISERVER_PORT ?=
 
@@ -44,6 +47,10 @@ build: ## Compile the commands in cmd/ to bin/.
 .PHONY: controlplane
 controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl to bin/k8s/. Takes KUBEBUILDER_ASSETS.
 	@hack/build-controlplane.sh
+
+.PHONY: krew
+krew: ## Build the plugin of kubectl for every platform, and its krew manifest, to bin/krew/. Takes VERSION and URL.
+	hack/krew.sh "$(VERSION)" "$(URL)"
 
 .PHONY: tools
 tools: $(GOLANGCI_LINT) $(GOTESTSUM) ## Build the pinned tools that lint and test need to bin/tools/.
@@ -86,7 +93,7 @@ test-integration: $(GOTESTSUM) controlplane ## Tests of the control plane, of ma
 .PHONY: test-e2e
 test-e2e: $(GOTESTSUM) controlplane ## Tests of the whole system, as users with kubectl and client-go see it.
 	go build -race -o bin/race/ ./cmd/...
-	$(call gotestsum,e2e,-count=1 -p 1 -timeout 30m,./test/e2e/... ./test/disruption/... ./test/tenants/... ./test/chaos/...)
+	$(call gotestsum,e2e,-count=1 -p 1 -timeout 30m,./test/e2e/... ./test/disruption/... ./test/tenants/... ./test/plugin/... ./test/chaos/...)
 
 .PHONY: test-summary
 test-summary: $(GOTESTSUM) ## Count the tests that ran last, of every kind.

@@ -124,9 +124,13 @@ func ownNamespaces(t testing.TB) {
 	t.Helper()
 	u := alice(t)
 	for _, name := range []string{"oil-1", "oil-2"} {
-		if _, stderr, err := u.run(t.Context(), "create", "namespace", name); err != nil {
-			require.Contains(t, stderr, "AlreadyExists")
-		}
+		// The webhook that judges it may not know the Tenant yet.
+		await(t, "", func() string {
+			if _, stderr, err := u.run(t.Context(), "create", "namespace", name); err != nil && !strings.Contains(stderr, "AlreadyExists") {
+				return stderr
+			}
+			return ""
+		})
 	}
 	await(t, []string{"tenantnamespace.tenancy.capsule.io/oil-1", "tenantnamespace.tenancy.capsule.io/oil-2"}, func() []string {
 		stdout, _, err := u.run(t.Context(), "get", "tenantnamespaces", "-o", "name")
