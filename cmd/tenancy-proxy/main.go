@@ -8,10 +8,10 @@ package main
 import (
 	"os"
 
-	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/component-base/cli"
+	"sigs.k8s.io/controller-runtime/pkg/manager/signals"
 
 	"tenancy.capsule.io/cmd/tenancy-proxy/app"
 )
 
-func main() { os.Exit(cli.Run(app.NewCommand(genericapiserver.SetupSignalContext()))) }
+func main() { os.Exit(cli.Run(app.NewCommand(signals.SetupSignalHandler()))) }

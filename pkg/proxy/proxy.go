@@ -17,7 +17,6 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	genericapifilters "k8s.io/apiserver/pkg/endpoints/filters"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
@@ -96,7 +95,7 @@ func New(c Config) (*Proxy, error) {
 		groups: c.ImpersonatedGroups, rejected: newRejected(c.Clock),
 	}
 	p.ignored = newIgnored(c, p)
-	p.handler = genericapifilters.WithRequestInfo(p.measured(http.HandlerFunc(p.identify)), requestInfos)
+	p.handler = withRequestInfo(p.measured(http.HandlerFunc(p.identify)))
 	p.native = &httputil.ReverseProxy{
 		Rewrite: p.toNative, ModifyResponse: endRefusal, ErrorHandler: p.nativeFailed,
 		Transport: transport, FlushInterval: -1, ErrorLog: errorLog,

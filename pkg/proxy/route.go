@@ -51,6 +51,19 @@ var requestInfos apirequest.RequestInfoResolver = &apirequest.RequestInfoFactory
 	APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api"),
 }
 
+// withRequestInfo has a handler know what requests are about. It does what the filter of that
+// name of k8s.io/apiserver does, without what comes with that package.
+func withRequestInfo(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		info, err := requestInfos.NewRequestInfo(req)
+		if err != nil {
+			writeError(w, req, apierrors.NewBadRequest(err.Error()))
+			return
+		}
+		handler.ServeHTTP(w, req.WithContext(apirequest.WithRequestInfo(req.Context(), info)))
+	})
+}
+
 // requestInfoOf returns what a request is about. Each that is served has it.
 func requestInfoOf(req *http.Request) *apirequest.RequestInfo {
 	info, ok := apirequest.RequestInfoFrom(req.Context())

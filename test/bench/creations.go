@@ -220,7 +220,7 @@ func (e *environment) openOwners(ctx context.Context) ([]*owner, *streams, error
 			if err := owners[i].awaitAll(ctx, namespaces[i]); err != nil {
 				return err
 			}
-			if err := watches.add(ctx, owners[i].view, i, ownerOf(i), namespaces[i]); err != nil {
+			if err := watches.add(ctx, owners[i].view, viewPath, i, ownerOf(i), namespaces[i]); err != nil {
 				return err
 			}
 			owners[i].watch = watches.open[i]

@@ -59,9 +59,12 @@ func measureList(ctx context.Context, e *environment, r *report) error {
 	return e.profileList(ctx)
 }
 
+// labelOf returns the selector of the namespaces of a tenant.
+func labelOf(tenant int) string { return registry.TenantLabel + "=" + tenantName(tenant) }
+
 // lists returns the ways to list alice's namespaces.
 func (e *environment) lists(accept string) []variant {
-	byLabel := url.Values{"labelSelector": {registry.TenantLabel + "=" + tenantName(0)}}
+	byLabel := url.Values{"labelSelector": {labelOf(0)}}
 	cached := url.Values{"labelSelector": byLabel["labelSelector"], "resourceVersion": {"0"}}
 	list := func(target string) func(int) (question, []string) {
 		return func(int) (question, []string) { return question{target: target, accept: accept}, e.visible }

@@ -34,6 +34,7 @@ func clusters() []cluster {
 			{"WATCHLIST", measureWatchList},
 			{"START", measureStart},
 			{"WATCH", measureWatch},
+			{"PROXY", measureProxy},
 			{"SCALE", measureScale},
 		}},
 		{openTenants, []measurement{{"TENANT", measureTenant}}},

@@ -91,7 +91,7 @@ func (r *report) print(w io.Writer) error {
 		}
 	})
 	out.linef("x and + compare with the native row (resourceVersion=0 in LIST and WATCHLIST; in SCALE the smaller cluster, in AUTHZ the one")
-	out.linef("without Tenants) of the same round;")
+	out.linef("without Tenants, in PROXY the view for lists and the direct one for gets) of the same round;")
 	out.linef("cpu is the seconds that tenancy-apiserver and kube-apiserver took for 1,000 requests. Each is the median of the rounds.")
 	out.linef("")
 	r.printLatencies(out)

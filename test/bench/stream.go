@@ -130,8 +130,8 @@ func (s *streams) close() {
 
 // add opens a watch that is read, and returns when it has told the initial
 // events, of which there have to be so many. The context is that of the watch.
-func (s *streams) add(ctx context.Context, c *client, number int, user string, initial int) error {
-	body, err := c.open(ctx, question{target: viewPath + "?" + watchListQuery, accept: jsonAccept})
+func (s *streams) add(ctx context.Context, c *client, path string, number int, user string, initial int) error {
+	body, err := c.open(ctx, question{target: path + "?" + watchListQuery, accept: jsonAccept})
 	if err != nil {
 		return fmt.Errorf("watch of %s: %w", user, err)
 	}

@@ -6,13 +6,13 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 )
 
 const (
@@ -35,7 +35,7 @@ func grantTargetName(i int) string { return fmt.Sprintf("bench-grant-%02d", i%gr
 // as returns the client as that of a user who watches.
 func (c *client) as(user string) *client {
 	other := *c
-	other.header = http.Header{"Impersonate-User": {user}, "Impersonate-Group": {watchersGroup}}
+	other.header = asWatcher(user)
 	return &other
 }
 
@@ -88,13 +88,18 @@ func (e *environment) seedWatchers(ctx context.Context) error {
 // openWatches opens the watches of the first users, through kube-apiserver, and
 // returns when all have told their initial events.
 func (e *environment) openWatches(ctx context.Context, count int) (*streams, error) {
+	return e.openWatchesAt(ctx, e.adminConfig, viewPath, count)
+}
+
+// openWatchesAt opens them by a client who may impersonate them, at the path of a resource.
+func (e *environment) openWatchesAt(ctx context.Context, config *rest.Config, path string, count int) (*streams, error) {
 	progress("Opening %d watches", count)
 	start := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
 	s := &streams{open: make([]*stream, count), cancel: cancel}
 	var connections []*client
 	for range (count + watchesPerConnection - 1) / watchesPerConnection {
-		c, err := newClient(e.adminConfig, nil)
+		c, err := newClient(config, nil)
 		if err != nil {
 			cancel()
 			return nil, err
@@ -106,7 +111,7 @@ func (e *environment) openWatches(ctx context.Context, count int) (*streams, err
 	for i := range count {
 		group.Go(func() error {
 			user := watcherName(i)
-			return s.add(ctx, connections[i%len(connections)].as(user), i, user, e.options.ownNamespaces(i)+1)
+			return s.add(ctx, connections[i%len(connections)].as(user), path, i, user, e.options.ownNamespaces(i)+1)
 		})
 	}
 	if err := group.Wait(); err != nil {

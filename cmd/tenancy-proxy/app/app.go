@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/component-base/version"
 	"k8s.io/klog/v2"
-	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"tenancy.capsule.io/cmd/internal/command"
 )
@@ -39,7 +39,7 @@ func run(ctx context.Context, o *Options) error {
 	}
 	// controller-runtime, which watches the files of the certificate, has a logger of its
 	// own.
-	ctrl.SetLogger(klog.Background())
+	log.SetLogger(klog.Background())
 	klog.FromContext(ctx).Info("Starting", "proxy", Name, "version", version.Get().String())
 	s, err := newServer(o)
 	if err != nil {

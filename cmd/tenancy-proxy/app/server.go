@@ -18,13 +18,14 @@ import (
 	x509request "k8s.io/apiserver/pkg/authentication/request/x509"
 	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
-	genericoptions "k8s.io/apiserver/pkg/server/options"
+	"k8s.io/apiserver/pkg/util/webhook"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	certutil "k8s.io/client-go/util/cert"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -41,6 +42,8 @@ const (
 	drainTimeout = 30 * time.Second
 	// decisionsFor is how long it is remembered whom a user may impersonate.
 	decisionsFor = 10 * time.Second
+	// firstBackoff is how long is waited after the API server could not say so.
+	firstBackoff = 500 * time.Millisecond
 
 	// healthPath answers on the port that is served, beside what is passed on.
 	healthPath = "/_healthz"
@@ -165,7 +168,7 @@ func (s *server) certificates(o *Options, upstream *rest.Config) (*proxy.Certifi
 		SubjectAccessReviewClient: client.AuthorizationV1(),
 		AllowCacheTTL:             decisionsFor,
 		DenyCacheTTL:              decisionsFor,
-		WebhookRetryBackoff:       genericoptions.DefaultAuthWebhookRetryBackoff(),
+		WebhookRetryBackoff:       ptr.To(webhook.DefaultRetryBackoffWithInitialDelay(firstBackoff)),
 	}.New()
 	if err != nil {
 		return nil, fmt.Errorf("create authorizer: %w", err)
