@@ -19,6 +19,9 @@ HELM := bin/tools/helm
 TESTFLAGS ?=
 # Arguments of the benchmark, as in: make bench BENCHFLAGS=--help
 BENCHFLAGS ?=
+# The version of the plugin's archives, and where they are going to be, in "make krew".
+VERSION ?=
+URL ?=
 # The port of kube-apiserver in "make up" and "make demo"; a free one if empty.
 APISERVER_PORT ?=
 # The port of tenancy-proxy; if empty the one it has, 9001, or a free one.
@@ -47,6 +50,10 @@ build: ## Compile the commands in cmd/ to bin/.
 .PHONY: controlplane
 controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl to bin/k8s/. Takes KUBEBUILDER_ASSETS.
 	@hack/build-controlplane.sh
+
+.PHONY: krew
+krew: ## Build the plugin of kubectl for every platform, and its krew manifest, to bin/krew/. Takes VERSION and URL.
+	hack/krew.sh "$(VERSION)" "$(URL)"
 
 .PHONY: tools
 tools: $(GOLANGCI_LINT) $(GOTESTSUM) $(HELM) ## Build the pinned tools that lint and test need to bin/tools/.
@@ -95,7 +102,7 @@ test-integration: $(GOTESTSUM) controlplane ## Tests of the control plane, of ma
 .PHONY: test-e2e
 test-e2e: $(GOTESTSUM) $(HELM) controlplane ## Tests of the whole system, as users with kubectl, Helm and client-go see it.
 	go build -race -o bin/race/ ./cmd/...
-	$(call gotestsum,e2e,-count=1 -p 1 -timeout 30m,./test/e2e/... ./test/disruption/... ./test/tenants/... ./test/proxy/... ./test/chaos/...)
+	$(call gotestsum,e2e,-count=1 -p 1 -timeout 30m,./test/e2e/... ./test/disruption/... ./test/tenants/... ./test/proxy/... ./test/plugin/... ./test/chaos/...)
 
 .PHONY: test-summary
 test-summary: $(GOTESTSUM) ## Count the tests that ran last, of every kind.

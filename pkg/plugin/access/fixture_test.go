@@ -32,10 +32,14 @@ type cluster struct {
 	statuses map[string]int
 	// incomplete is why rules are missing.
 	incomplete string
+	// allowed are answers, "verb namespace/resource/name", that the rules do not give.
+	allowed []string
 
 	// lock protects reviewed: the namespaces whose rules were asked for.
 	lock     sync.Mutex
 	reviewed []string
+	// asked is how many questions were asked; lock protects it.
+	asked int
 }
 
 // rule is a rule about resources with names, or all of them.
@@ -83,6 +87,8 @@ func (c *cluster) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		})
 	case "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews":
 		c.review(w, req)
+	case "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews":
+		c.answer(w, req)
 	default:
 		c.list(w, strings.TrimPrefix(path, views+"/"))
 	}
@@ -102,6 +108,21 @@ func (c *cluster) review(w http.ResponseWriter, req *http.Request) {
 		ResourceRules: slices.Concat(c.rules, c.within[review.Spec.Namespace]), NonResourceRules: []authorizationv1.NonResourceRule{},
 		Incomplete: c.incomplete != "", EvaluationError: c.incomplete,
 	}
+	respond(w, http.StatusCreated, review)
+}
+
+func (c *cluster) answer(w http.ResponseWriter, req *http.Request) {
+	review := authorizationv1.SelfSubjectAccessReview{}
+	if err := json.NewDecoder(req.Body).Decode(&review); err != nil {
+		respond(w, http.StatusBadRequest, metav1.Status{Message: err.Error()})
+		return
+	}
+	c.lock.Lock()
+	c.asked++
+	c.lock.Unlock()
+	a := review.Spec.ResourceAttributes
+	review.TypeMeta = metav1.TypeMeta{Kind: "SelfSubjectAccessReview", APIVersion: "authorization.k8s.io/v1"}
+	review.Status.Allowed = slices.Contains(c.allowed, a.Verb+" "+a.Namespace+"/"+a.Resource+"/"+a.Name)
 	respond(w, http.StatusCreated, review)
 }
 

@@ -24,7 +24,9 @@ func (r *Reader) judge(ctx context.Context, lists []listed, access *Access) erro
 		// What is seen is known all the same.
 		err = fmt.Errorf("verbs beyond get and list are not known: %w", err)
 	}
-	warnings := []string{missing}
+	var warnings []string
+	// open is what may be missing from the rules, unless all of it is asked for.
+	open, asked, budget := []string{missing}, true, maxReviews
 	for _, l := range lists {
 		native := groupResource(l.resource.Native)
 		seen := []string{verbGet, verbList}
@@ -36,22 +38,33 @@ func (r *Reader) judge(ctx context.Context, lists []listed, access *Access) erro
 			written[i] = cluster.written(native, o.name)
 		}
 		if isNamespace(l.resource) && err == nil && !cluster.allowAll(native) {
-			var more []string
-			more, err = r.writtenWithin(ctx, l.objects, native, written)
-			warnings = append(warnings, more...)
+			var more, within []string
+			more, within, err = r.writtenWithin(ctx, l.objects, native, written)
+			warnings, open = append(warnings, more...), append(open, within...)
+		}
+		// What is missing in a namespace is missing of that namespace.
+		if err == nil && (isSaid(missing) || isNamespace(l.resource) && slices.ContainsFunc(open, isSaid)) {
+			var all bool
+			all, err = r.complete(ctx, l, written, &budget)
+			asked = asked && all
 		}
 		access.Items = append(access.Items, group(l, seen, written)...)
 	}
 	slices.SortStableFunc(access.Items, func(a, b Item) int {
 		return cmp.Or(cmp.Compare(precedence(a.Tenant), precedence(b.Tenant)), strings.Compare(a.Tenant, b.Tenant))
 	})
+	if !asked || err != nil {
+		warnings = append(warnings, open...)
+	}
 	for _, warning := range warnings {
-		if warning != "" && !slices.Contains(access.Warnings, warning) {
+		if isSaid(warning) && !slices.Contains(access.Warnings, warning) {
 			access.Warnings = append(access.Warnings, warning)
 		}
 	}
 	return err
 }
+
+func isSaid(s string) bool { return s != "" }
 
 // precedence puts what is of no tenant last.
 func precedence(tenant string) int {
@@ -65,13 +78,14 @@ func groupResource(kind rewrite.Kind) schema.GroupResource {
 	return schema.GroupResource{Group: kind.Group, Resource: kind.Resource}
 }
 
-// writtenWithin finds what may be done to namespaces by their own RoleBindings, too.
-func (r *Reader) writtenWithin(ctx context.Context, namespaces []object, resource schema.GroupResource, written [][]string) (warnings []string, err error) {
+// writtenWithin finds what may be done to namespaces by their own RoleBindings, too, and
+// what may be missing from the rules there.
+func (r *Reader) writtenWithin(ctx context.Context, namespaces []object, resource schema.GroupResource, written [][]string) (warnings, missing []string, err error) {
 	if len(namespaces) > maxReviews {
 		warnings = append(warnings, fmt.Sprintf("the rules were asked for in the first %d of %d namespaces: verbs of the others may be missing", maxReviews, len(namespaces)))
 		namespaces = namespaces[:maxReviews]
 	}
-	missing := make([]string, len(namespaces))
+	missing = make([]string, len(namespaces))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
 	for i, namespace := range namespaces {
@@ -84,8 +98,43 @@ func (r *Reader) writtenWithin(ctx context.Context, namespaces []object, resourc
 			return nil
 		})
 	}
+	return warnings, missing, group.Wait()
+}
+
+// complete asks about every verb of every object that rules do not allow which may not be
+// all, and reports whether the budget was enough for that.
+func (r *Reader) complete(ctx context.Context, l listed, written [][]string, budget *int) (all bool, err error) {
+	all = true
+	allowed := make([][]bool, len(l.objects))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(atOnce)
+	for i, o := range l.objects {
+		allowed[i] = make([]bool, len(writes))
+		for j, verb := range writes {
+			if allowed[i][j] = slices.Contains(written[i], verb); allowed[i][j] {
+				continue
+			}
+			if *budget == 0 {
+				all = false
+				continue
+			}
+			*budget--
+			group.Go(func() (err error) {
+				allowed[i][j], err = r.may(ctx, verb, l.resource, o.name)
+				return err
+			})
+		}
+	}
 	err = group.Wait()
-	return append(warnings, missing...), err
+	for i := range allowed {
+		written[i] = nil
+		for j, verb := range writes {
+			if allowed[i][j] {
+				written[i] = append(written[i], verb)
+			}
+		}
+	}
+	return all, err
 }
 
 // group returns the items of a resource, in the order of their tenants and verbs. What is

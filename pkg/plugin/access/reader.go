@@ -30,7 +30,9 @@ import (
 const (
 	// atOnce is how many requests are sent at the same time.
 	atOnce = 8
-	// maxReviews is how many namespaces the rules are asked for, one request each.
+	// maxReviews is how many namespaces the rules are asked for, one request each, and
+	// how many questions are asked where the API server cannot list all rules, as with an
+	// authorizer outside of it.
 	maxReviews = 500
 )
 

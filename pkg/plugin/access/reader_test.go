@@ -88,6 +88,33 @@ func TestReadOfNamespacesWithoutEnd(t *testing.T) {
 	}
 }
 
+// TestReadWithoutAllRules asks about every object.
+func TestReadWithoutAllRules(t *testing.T) {
+	c := alice()
+	c.views = map[string][]string{"tenantnamespaces": {"oil-1@oil", "oil-2@oil"}, "tenantstorageclasses": {"cephfs", "custom"}}
+	c.incomplete = "a webhook cannot list them"
+	c.allowed = []string{"update oil-1/namespaces/oil-1", "patch oil-1/namespaces/oil-1", "update /namespaces/oil-2", "delete /storageclasses/custom"}
+	got, err := c.reader(t).Read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var table bytes.Buffer
+	if err := got.Print(&table, "", false); err != nil {
+		t.Fatal(err)
+	}
+	const want = `oil namespaces get,list,watch,delete 1 oil-2
+oil namespaces get,list,watch,update,patch,delete 1 oil-1
+<none> storageclasses get,list,watch 1 cephfs
+<none> storageclasses get,list,watch,update,patch,delete 1 custom`
+	if diff := cmp.Diff(strings.Fields(want), strings.Fields(table.String())); diff != "" {
+		t.Errorf("table (-want +got):\n%s", diff)
+	}
+	// Of four objects with three verbs, four are allowed by the rules.
+	if c.asked != 8 || len(got.Warnings) > 0 {
+		t.Errorf("%d questions, warnings %q", c.asked, got.Warnings)
+	}
+}
+
 // TestReadOfLittle has the cluster not answer everything.
 func TestReadOfLittle(t *testing.T) {
 	const rulesReviews = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
@@ -127,8 +154,11 @@ func TestReadOfLittle(t *testing.T) {
 			change:  func(c *cluster) { c.statuses = map[string]int{rulesReviews: 403} },
 			wantErr: []string{"verbs beyond get and list are not known"}, wantItems: true,
 		},
-		"rules are missing": {
-			change:       func(c *cluster) { c.incomplete = "a webhook cannot list them" },
+		"too many rules are missing": {
+			change: func(c *cluster) {
+				c.incomplete = "a webhook cannot list them"
+				c.views = map[string][]string{"tenantnodes": strings.Fields(strings.Repeat("node ", maxReviews))}
+			},
 			wantWarnings: []string{"the API server cannot list all rules, so that verbs beyond get and list may be missing: a webhook cannot list them"}, wantItems: true,
 		},
 		"nobody knows who": {

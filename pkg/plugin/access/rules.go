@@ -11,6 +11,8 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"tenancy.capsule.io/pkg/proxy/rewrite"
 )
 
 // The verbs that are looked for, in the order in which they are shown. There are others;
@@ -56,6 +58,23 @@ func (r rules) written(resource schema.GroupResource, name string) []string {
 		}
 	}
 	return verbs
+}
+
+// may asks whether something may be done to an object.
+func (r *Reader) may(ctx context.Context, verb string, resource *rewrite.Resource, name string) (bool, error) {
+	attributes := &authorizationv1.ResourceAttributes{
+		Verb: verb, Group: resource.Native.Group, Version: resource.Native.Version, Resource: resource.Native.Resource, Name: name,
+	}
+	if isNamespace(resource) {
+		attributes.Namespace = name
+	}
+	review, err := r.clients.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
+		Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: attributes},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return false, fmt.Errorf("ask whether to %s %s is allowed: %w", verb, name, err)
+	}
+	return review.Status.Allowed, nil
 }
 
 // rulesIn returns the user's rules in a namespace, with those of the cluster, and what
