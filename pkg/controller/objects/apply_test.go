@@ -249,17 +249,3 @@ func TestName(t *testing.T) {
 		}
 	}
 }
-
-func TestWithOwnManagedFields(t *testing.T) {
-	object := configMap(nil, nil)
-	object.ManagedFields = []metav1.ManagedFieldsEntry{
-		{Manager: "kubectl", Operation: "Update"}, {Manager: FieldManager, Operation: "Apply"}, {Manager: FieldManager, Operation: "Update"},
-	}
-	if _, err := withOwnManagedFields(object); err != nil {
-		t.Fatal(err)
-	}
-	want := []metav1.ManagedFieldsEntry{{Manager: FieldManager, Operation: "Apply"}, {Manager: FieldManager, Operation: "Update"}}
-	if diff := cmp.Diff(want, object.ManagedFields); diff != "" {
-		t.Errorf("managed fields (-want +got):\n%s", diff)
-	}
-}

@@ -14,7 +14,6 @@ package objects
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -23,7 +22,6 @@ import (
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -112,38 +110,6 @@ func selector(label string, operator selection.Operator) labels.Selector {
 	requirement, err := labels.NewRequirement(label, operator, nil)
 	utilruntime.Must(err)
 	return labels.NewSelector().Add(*requirement)
-}
-
-// WithoutManagedFields is a transformation of caches.
-func WithoutManagedFields(object any) (any, error) {
-	if accessor, err := meta.Accessor(object); err == nil {
-		accessor.SetManagedFields(nil)
-	}
-	return object, nil
-}
-
-// withOwnManagedFields keeps of an object's managedFields those of the controller:
-// they tell labels of its own, which it may remove, from those of others.
-func withOwnManagedFields(object any) (any, error) {
-	if accessor, err := meta.Accessor(object); err == nil {
-		accessor.SetManagedFields(slices.DeleteFunc(accessor.GetManagedFields(), func(entry metav1.ManagedFieldsEntry) bool {
-			return !isOwn(entry)
-		}))
-	}
-	return object, nil
-}
-
-// claimOnly leaves of a volume what says who uses it.
-func claimOnly(object any) (any, error) {
-	volume, ok := object.(*corev1.PersistentVolume)
-	if !ok {
-		return WithoutManagedFields(object)
-	}
-	volume.ManagedFields = nil
-	volume.Annotations = nil
-	volume.Spec = corev1.PersistentVolumeSpec{ClaimRef: volume.Spec.ClaimRef}
-	volume.Status = corev1.PersistentVolumeStatus{Phase: volume.Status.Phase}
-	return volume, nil
 }
 
 // Index makes the indexes. It has to be called once, before the cache starts.

@@ -15,9 +15,9 @@ const (
 	// restFactor is how many times as long as a status took to be written it is left
 	// alone then, but for a change of the spec: a status is as long as its tenant is
 	// large, and grows with each namespace while many are made.
-	restFactor = 50
+	restFactor = 100
 	// maxRest is how old what a status says may become that way.
-	maxRest = 10 * time.Second
+	maxRest = 20 * time.Second
 	// maxResting is of how many Tenants that is known. One more, and another is written
 	// more often.
 	maxResting = 1 << 14

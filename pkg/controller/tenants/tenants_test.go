@@ -129,10 +129,10 @@ func TestPace(t *testing.T) {
 		want       int
 		wantRest   time.Duration
 	}{
-		{"at once", 0, 7, 0, 5 * time.Second},
-		{"soon", 4 * time.Second, 7, 0, time.Second},
+		{"at once", 0, 7, 0, 10 * time.Second},
+		{"soon", 9 * time.Second, 7, 0, time.Second},
 		{"with another spec", 0, 8, 1, 0},
-		{"when it has rested", 5 * time.Second, 8, 1, 0},
+		{"when it has rested", 10 * time.Second, 8, 1, 0},
 	} {
 		c.clock.SetTime(c.clock.Now().Add(step.later))
 		if step.generation != got.Generation {
