@@ -4,8 +4,8 @@
 package proxy
 
 import (
-	"bufio"
 	"bytes"
+	"context"
 	stdjson "encoding/json"
 	"errors"
 	"fmt"
@@ -13,11 +13,12 @@ import (
 	"mime"
 	"net/http"
 	"net/http/httputil"
-	"path"
 	"strconv"
+	"sync"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
@@ -31,8 +32,13 @@ const (
 	compressFrom = 128 << 10
 	// maxStatus is more than an error of the API server is long.
 	maxStatus = 1 << 20
-	// pieces is how much of a list is handed on at once.
-	pieces = 32 << 10
+	// maxYAML is how long an answer in YAML may be. Rewriting one takes a hundred times
+	// as much memory.
+	maxYAML = 1 << 20
+	// pieces is how much of an answer is handed on at once, and streamPieces how much of
+	// one that stays open, of which there are many at a time: most events fit in.
+	pieces       = 32 << 10
+	streamPieces = 1 << 10
 )
 
 // toView makes the request that asks the view.
@@ -40,7 +46,8 @@ func (p *Proxy) toView(r *httputil.ProxyRequest) {
 	// What is compressed cannot be rewritten.
 	p.toNativePlain(r)
 	route := routeOf(r.In.Context())
-	r.Out.URL.Path, r.Out.URL.RawPath = path.Join(p.upstream.Path, route.path), ""
+	u := p.upstream.JoinPath(route.path)
+	r.Out.URL.Path, r.Out.URL.RawPath = u.Path, u.RawPath
 	r.Out.URL.RawQuery = route.query
 }
 
@@ -73,24 +80,28 @@ func rewriteAnswer(resp *http.Response) error {
 	if r.absent != nil {
 		return errNoView
 	}
-	transform := transformation(r, mediaType)
-	if transform == nil {
-		return fmt.Errorf("the view answers with media type %q", mediaType)
-	}
+	// It is not the answer, and would be held for as long as a watch is open.
+	r.refused = nil
 	resp.Header.Del("Content-Length")
 	resp.ContentLength = -1
-	body := piped(resp.Body, transform)
-	if r.verb == verbWatch {
-		resp.Body = body
+	if events := eventsIn(mediaType); r.verb == verbWatch && events != nil {
+		resp.Body = joined{events(r.resource, resp.Body), resp.Body}
 		return nil
 	}
+	transform := transformationOf(r, mediaType)
+	if r.verb == verbWatch || transform == nil {
+		return fmt.Errorf("the view answers with media type %q", mediaType)
+	}
+	body := piped(resp.Body, transform)
 	// The first part is looked at before the answer begins: an error in it is one of
 	// the answer then, and what is short need not be compressed.
-	beginning := make([]byte, compressFrom)
+	beginning := beginnings.Get()
 	n, err := io.ReadFull(body, beginning)
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return setBody(resp, beginning[:n])
+		err = setBody(resp, beginning[:n])
+		resp.Body = joined{resp.Body, closerFunc(sync.OnceFunc(func() { beginnings.Put(beginning) }))}
+		return err
 	case err != nil:
 		return errors.Join(err, body.Close())
 	}
@@ -101,36 +112,72 @@ func rewriteAnswer(resp *http.Response) error {
 	return nil
 }
 
-// transformation returns what rewrites a body of a media type, or nil if nothing does.
-func transformation(r *route, mediaType string) func(dst *bufio.Writer, src io.Reader) error {
-	switch {
-	case mediaType == runtime.ContentTypeJSON && r.verb == verbWatch:
-		return func(dst *bufio.Writer, src io.Reader) error {
-			return rewrite.JSONEvents(r.resource, dst, src, dst.Flush)
-		}
-	case mediaType == runtime.ContentTypeJSON:
-		return func(dst *bufio.Writer, src io.Reader) error { return rewrite.JSON(r.resource, dst, src) }
-	case mediaType == runtime.ContentTypeProtobuf && r.verb == verbWatch:
-		return func(dst *bufio.Writer, src io.Reader) error {
-			return rewrite.ProtobufEvents(r.resource, dst, src, dst.Flush)
-		}
-	case mediaType == runtime.ContentTypeProtobuf:
-		return func(dst *bufio.Writer, src io.Reader) error { return rewrite.Protobuf(r.resource, dst, src) }
-	case mediaType == runtime.ContentTypeYAML && r.verb != verbWatch:
-		return func(dst *bufio.Writer, src io.Reader) error { return rewriteYAML(r.resource, dst, src) }
+// eventsIn returns what rewrites the events of a watch in a media type, or nil if nothing
+// does.
+func eventsIn(mediaType string) func(*rewrite.Resource, io.Reader) *rewrite.Events {
+	switch mediaType {
+	case runtime.ContentTypeJSON:
+		return rewrite.JSONEvents
+	case runtime.ContentTypeProtobuf:
+		return rewrite.ProtobufEvents
 	default:
 		return nil
 	}
 }
 
-// rewriteYAML rewrites a body as a whole: YAML is for people to read.
-func rewriteYAML(r *rewrite.Resource, dst io.Writer, src io.Reader) error {
-	data, err := io.ReadAll(src)
+// transformationOf returns what rewrites any other body of a media type, or nil if nothing
+// does.
+func transformationOf(r *route, mediaType string) func(dst io.Writer, src io.Reader) error {
+	switch mediaType {
+	case runtime.ContentTypeJSON:
+		return func(dst io.Writer, src io.Reader) error { return rewrite.JSON(r.resource, dst, src) }
+	case runtime.ContentTypeProtobuf:
+		return func(dst io.Writer, src io.Reader) error { return rewrite.Protobuf(r.resource, dst, src) }
+	case runtime.ContentTypeYAML:
+		return func(dst io.Writer, src io.Reader) error {
+			return rewriteYAML(r.request.Context(), r.resource, dst, src)
+		}
+	default:
+		return nil
+	}
+}
+
+// rewriting is full while YAML is rewritten, of which there is one at a time.
+var rewriting = make(chan struct{}, 1)
+
+// rewriteYAML rewrites a body as a whole: YAML is for people to read, and what is longer than
+// they do is asked for in JSON.
+func rewriteYAML(ctx context.Context, r *rewrite.Resource, dst io.Writer, src io.Reader) error {
+	data, err := io.ReadAll(io.LimitReader(src, maxYAML+1))
 	if err != nil {
 		return err
 	}
-	if data, err = yaml.YAMLToJSON(data); err != nil {
-		return fmt.Errorf("read YAML: %w", err)
+	if len(data) > maxYAML {
+		return &apierrors.StatusError{ErrStatus: metav1.Status{
+			Status: metav1.StatusFailure, Code: http.StatusNotAcceptable, Reason: metav1.StatusReasonNotAcceptable,
+			Message: "the answer is too long for YAML: ask for " + runtime.ContentTypeJSON,
+		}}
+	}
+	select {
+	case rewriting <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	data, err = rewrittenYAML(r, data)
+	// Whoever reads it may take long.
+	<-rewriting
+	if err != nil {
+		return err
+	}
+	_, err = dst.Write(data)
+	return err
+}
+
+// rewrittenYAML returns a body in YAML as a native one.
+func rewrittenYAML(r *rewrite.Resource, data []byte) ([]byte, error) {
+	data, err := yaml.YAMLToJSON(data)
+	if err != nil {
+		return nil, fmt.Errorf("read YAML: %w", err)
 	}
 	// Its fields are in the order of their names; what is rewritten has the kind first.
 	var kindFirst struct {
@@ -138,24 +185,22 @@ func rewriteYAML(r *rewrite.Resource, dst io.Writer, src io.Reader) error {
 		Rest jsontext.Value `json:",embed"`
 	}
 	if err := json.Unmarshal(data, &kindFirst); err != nil {
-		return fmt.Errorf("read YAML: %w", err)
+		return nil, fmt.Errorf("read YAML: %w", err)
 	}
 	if data, err = json.Marshal(kindFirst); err != nil {
-		return fmt.Errorf("put kind first: %w", err)
+		return nil, fmt.Errorf("put kind first: %w", err)
 	}
 	var rewritten bytes.Buffer
 	if err := rewrite.JSON(r, &rewritten, bytes.NewReader(data)); err != nil {
-		return err
+		return nil, err
 	}
 	// To YAML, U+2028 and U+2029 are ends of lines unless they are escaped.
 	var escaped bytes.Buffer
 	stdjson.HTMLEscape(&escaped, rewritten.Bytes())
-	data, err = yaml.JSONToYAML(escaped.Bytes())
-	if err != nil {
-		return fmt.Errorf("write YAML: %w", err)
+	if data, err = yaml.JSONToYAML(escaped.Bytes()); err != nil {
+		return nil, fmt.Errorf("write YAML: %w", err)
 	}
-	_, err = dst.Write(data)
-	return err
+	return data, nil
 }
 
 // rewriteStatus makes a view's error a native one.
@@ -199,6 +244,15 @@ func setBody(resp *http.Response, data []byte) error {
 	resp.Header.Set("Content-Length", strconv.Itoa(len(data)))
 	return nil
 }
+
+// beginnings are for what is looked at before an answer begins.
+var beginnings = newBuffers(compressFrom)
+
+// closerFunc is an io.Closer.
+type closerFunc func()
+
+// Close implements io.Closer.
+func (f closerFunc) Close() error { f(); return nil }
 
 // joined reads from one and closes another.
 type joined struct {

@@ -14,7 +14,7 @@ import (
 
 // piped returns a body that reads what transform writes of another one. Closing it ends
 // both.
-func piped(src io.ReadCloser, transform func(dst *bufio.Writer, src io.Reader) error) io.ReadCloser {
+func piped(src io.ReadCloser, transform func(dst io.Writer, src io.Reader) error) io.ReadCloser {
 	reader, writer := io.Pipe()
 	go func() {
 		dst := bufio.NewWriterSize(writer, pieces)
@@ -44,7 +44,7 @@ func (p pipe) Close() error { return errors.Join(p.PipeReader.Close(), p.src.Clo
 
 // compress has an answer be compressed as it is read.
 func compress(resp *http.Response) {
-	resp.Body = piped(resp.Body, func(dst *bufio.Writer, src io.Reader) error {
+	resp.Body = piped(resp.Body, func(dst io.Writer, src io.Reader) error {
 		// The level is that of the API server.
 		compressed, err := gzip.NewWriterLevel(dst, gzip.BestSpeed)
 		if err != nil {

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/cache"
 	apirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/utils/clock"
@@ -26,15 +25,10 @@ const (
 	maxDenied = 8192
 )
 
-// refusal is what the API server refused, and to whom.
-type refusal struct {
-	// caller is a digest of the credential and of whom it is to impersonate: the
-	// credential itself is kept nowhere.
-	caller        [sha256.Size]byte
-	verb          string
-	resource      schema.GroupVersionResource
-	fieldSelector string
-}
+// refusal is a digest of what the API server refused, and to whom. The credential itself
+// is kept nowhere, and nothing of the client's choosing has a say in how much memory a
+// refusal takes.
+type refusal [sha256.Size]byte
 
 // denied remembers for a while which lists and watches the API server refuses. It can be
 // used concurrently.
@@ -49,8 +43,11 @@ func (d *denied) contains(r refusal) bool { _, ok := d.cache.Get(r); return ok }
 
 // refusalOf returns what would be refused of a request.
 func refusalOf(req *http.Request, r *route) refusal {
-	native := r.resource.Native
-	return refusal{callerOf(req), r.verb, native.GroupVersion().WithResource(native.Resource), r.fieldSelector}
+	hash, caller, native := sha256.New(), callerOf(req), r.resource.Native
+	_, _ = hash.Write(caller[:])
+	// The selector is last, so that wherever it ends is its end.
+	_, _ = fmt.Fprintf(hash, "%q %q %q %q\n%s", r.verb, native.Group, native.Version, native.Resource, r.fieldSelector)
+	return refusal(hash.Sum(nil))
 }
 
 // callerOf returns a digest of everything in a request that says who asks.

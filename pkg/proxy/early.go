@@ -17,14 +17,23 @@ import (
 
 type requestBodyKey struct{}
 
-// withRequestBody has the body of a request be closed with its answer's.
-func withRequestBody(req *http.Request) *http.Request {
+// withRequestBody has the body of a request be closed with its answer's, and be read until
+// then: the server of HTTP/1 would end it where the answer begins.
+func withRequestBody(w http.ResponseWriter, req *http.Request) *http.Request {
+	// It fails for HTTP/2, which knows nothing else.
+	_ = http.NewResponseController(w).EnableFullDuplex()
 	// Closing one of HTTP/1 waits for who reads it. There a request has a known end, or
 	// the connection ends with it.
-	if req.ProtoMajor < 2 || req.Body == http.NoBody {
+	if req.ProtoMajor < 2 || req.ContentLength == 0 {
 		return req
 	}
 	return req.WithContext(context.WithValue(req.Context(), requestBodyKey{}, req.Body))
+}
+
+// withoutRequestBody returns a context for what the proxy asks by itself while it serves a
+// request: with the answer to that, the request is not over.
+func withoutRequestBody(ctx context.Context) context.Context {
+	return context.WithValue(ctx, requestBodyKey{}, nil)
 }
 
 // closeTogether has the body of the request that came in be closed before the answer's.

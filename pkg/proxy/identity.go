@@ -7,11 +7,14 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
+	"golang.org/x/net/http/httpguts"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/endpoints/filters/impersonation"
@@ -46,56 +49,50 @@ type Certificates struct {
 // systemPrefix begins the names that Kubernetes keeps for itself.
 const systemPrefix = "system:"
 
-// bearerProtocol begins the WebSocket subprotocol by which browsers send a token, see
-// k8s.io/apiserver/pkg/authentication/request/websocket.
-const bearerProtocol = "base64url.bearer.authorization.k8s.io." //nolint:gosec // no token
-
-// hasToken reports whether a request comes with a token, or with anything else that the
-// API server is to judge.
-func hasToken(req *http.Request) bool {
-	if req.Header.Get("Authorization") != "" {
-		return true
+// identify finds the first credential of the preferred types that a request comes with, and
+// reports whether the request is to be served as it is. If not, it has been answered: one with
+// a certificate is served in its user's name. One with credentials of other types alone is
+// refused, and not taken for nobody's: upstream it could be somebody's. One without a credential
+// goes upstream as it is: there it is anonymous. Not so by plain HTTP, where clients such as
+// kubectl send no credential even if they have one, and are better told than taken for nobody.
+// What it returns writes as w does.
+func (p *Proxy) identify(w http.ResponseWriter, req *http.Request) (_ http.ResponseWriter, ok bool) {
+	if hidesWho(req.Header) {
+		writeError(w, req, apierrors.NewBadRequest("the Connection header names one that says who asks"))
+		return nil, false
 	}
-	for _, protocols := range req.Header.Values("Sec-Websocket-Protocol") {
-		for protocol := range strings.SplitSeq(protocols, ",") {
-			if strings.HasPrefix(strings.TrimSpace(protocol), bearerProtocol) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// identify serves a request by the first credential of the preferred types that it comes
-// with. One without a credential goes upstream as it is: there it is anonymous. Not so by
-// plain HTTP, where clients such as kubectl send no credential even if they have one, and are
-// better told than taken for nobody.
-func (p *Proxy) identify(w http.ResponseWriter, req *http.Request) {
 	p.groups.apply(req.Header)
+	token, hasToken := tokenOf(req)
+	hasCertificate := req.TLS != nil && len(req.TLS.PeerCertificates) > 0
 	for _, kind := range p.authTypes {
 		switch {
-		case kind == BearerToken && hasToken(req):
-			p.serveToken(w, req)
-			return
-		case kind == TLSCertificate && p.certificates != nil && req.TLS != nil && len(req.TLS.PeerCertificates) > 0:
+		case kind == BearerToken && hasToken:
+			answered, ok := p.rejected.admits(req, token)
+			if !ok {
+				writeError(w, req, errRejected)
+				return nil, false
+			}
+			return onStatus(w, answered), true
+		case kind == TLSCertificate && p.certificates != nil && hasCertificate:
 			p.serveCertificate(w, req)
-			return
+			return nil, false
 		}
 	}
-	if req.TLS == nil && !p.shared {
+	// Where no tokens are to come nothing in their place goes upstream: there may be servers
+	// that know other credentials than the API server does.
+	unwanted := hasToken || req.Header.Get("Authorization") != "" && !slices.Contains(p.authTypes, BearerToken)
+	switch {
+	case p.shared:
+		// Who wants to be somebody else than the user whose credential is everybody's is
+		// the API server's to judge.
+	case unwanted || hasCertificate:
+		writeError(w, req, apierrors.NewUnauthorized("credentials of this type are not accepted here"))
+		return nil, false
+	case req.TLS == nil:
 		writeError(w, req, apierrors.NewUnauthorized("there is no credential: send a bearer token, which kubectl does by https alone"))
-		return
+		return nil, false
 	}
-	p.serve(w, req)
-}
-
-// serveToken serves a request with a token, which the API server is to judge.
-func (p *Proxy) serveToken(w http.ResponseWriter, req *http.Request) {
-	if p.rejected.refuses(req) {
-		writeError(w, req, errRejected)
-		return
-	}
-	p.serve(onStatus(w, func(code int) { p.rejected.answered(req, code) }), req)
+	return w, true
 }
 
 // serveCertificate serves a request in the name of its certificate's subject.
@@ -105,6 +102,11 @@ func (p *Proxy) serveCertificate(w http.ResponseWriter, req *http.Request) {
 	if err != nil || !ok {
 		logger.V(2).Info("A client certificate is not accepted", "err", err)
 		writeError(w, req, apierrors.NewUnauthorized("the client certificate is not accepted"))
+		return
+	}
+	if !fitsHeaders(resp.User) {
+		logger.V(2).Info("A client certificate is not accepted for its names", "name", resp.User.GetName(), "groups", resp.User.GetGroups())
+		writeError(w, req, apierrors.NewUnauthorized("the client certificate is not accepted: headers cannot hold its names"))
 		return
 	}
 	if name := systemName(resp.User); name != "" && !p.certificates.AllowSystem {
@@ -117,6 +119,18 @@ func (p *Proxy) serveCertificate(w http.ResponseWriter, req *http.Request) {
 	// Not even what is in the header beside the certificate goes on.
 	req.Header.Del("Authorization")
 	p.asUser.ServeHTTP(w, req.WithContext(apirequest.WithUser(req.Context(), caller)))
+}
+
+// fitsHeaders reports whether headers can say who a user is. White space at the ends of a name
+// is lost on the way, by which " system:masters" would be system:masters when it arrives, after
+// it was taken for somebody else here. Control characters are lost, or have nothing be sent.
+func fitsHeaders(u user.Info) bool {
+	for _, name := range append([]string{u.GetName()}, u.GetGroups()...) {
+		if name == "" || name != strings.TrimSpace(name) || !httpguts.ValidHeaderFieldValue(name) {
+			return false
+		}
+	}
+	return u.GetUID() == strings.TrimSpace(u.GetUID()) && httpguts.ValidHeaderFieldValue(u.GetUID())
 }
 
 // systemName returns the name of a user, or of one of its groups, that Kubernetes keeps
@@ -153,9 +167,27 @@ func removeClaims(ctx context.Context, header http.Header) {
 			delete(header, name)
 		}
 	}
+	removeTokenProtocols(header)
 }
 
 // impersonationOf returns what has the API server take a request for one of a user.
 func impersonationOf(u user.Info) clienttransport.ImpersonationConfig {
-	return clienttransport.ImpersonationConfig{UserName: u.GetName(), UID: u.GetUID(), Groups: u.GetGroups(), Extra: u.GetExtra()}
+	return clienttransport.ImpersonationConfig{UserName: u.GetName(), UID: u.GetUID(), Groups: groupsOf(u), Extra: u.GetExtra()}
+}
+
+// groupsOf returns the groups of a user without the one that the API server adds by itself, see
+// k8s.io/apiserver/pkg/endpoints/filters/impersonation: the proxy need not be allowed to take
+// it.
+func groupsOf(u user.Info) []string {
+	groups, added := u.GetGroups(), user.AllAuthenticated
+	if u.GetName() == user.Anonymous {
+		added = user.AllUnauthenticated
+	} else if slices.Contains(groups, user.AllUnauthenticated) {
+		return groups
+	}
+	if _, _, err := serviceaccount.SplitUsername(u.GetName()); err == nil && len(groups) == 1 {
+		// Of one without groups the API server adds those of service accounts.
+		return groups
+	}
+	return slices.DeleteFunc(slices.Clone(groups), func(group string) bool { return group == added })
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	x509request "k8s.io/apiserver/pkg/authentication/request/x509"
+	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	certutil "k8s.io/client-go/util/cert"
 )
@@ -83,6 +84,7 @@ func (a *authority) certificates() *Certificates {
 func TestIdentity(t *testing.T) {
 	ca, other := newAuthority(t), newAuthority(t)
 	const own = "Authorization: Bearer the proxy's own"
+	socket := []string{"Connection", "Upgrade", "Upgrade", "websocket"}
 	for name, test := range map[string]struct {
 		certificate *tls.Certificate
 		header      []string
@@ -104,28 +106,63 @@ func TestIdentity(t *testing.T) {
 			want: []string{"Authorization: Bearer carol"},
 		},
 		"token of a WebSocket": {
-			certificate: ca.sign(t, "alice"), header: []string{"Sec-Websocket-Protocol", "a, " + bearerProtocol + "eA"}, types: []AuthType{BearerToken, TLSCertificate}, wantCode: 200,
-			want: []string{"Sec-Websocket-Protocol: a, " + bearerProtocol + "eA"},
+			certificate: ca.sign(t, "alice"), header: append(socket, "Sec-Websocket-Protocol", "a, "+bearerProtocol+"eA"), types: []AuthType{BearerToken, TLSCertificate}, wantCode: 200,
+			want: []string{"Connection: Upgrade", "Sec-Websocket-Protocol: a, " + bearerProtocol + "eA"},
 		},
+		"token of a WebSocket, the certificate first": {
+			certificate: ca.sign(t, "alice"), header: append(socket, "Sec-Websocket-Protocol", "a, "+bearerProtocol+"eA"), wantCode: 200,
+			want: []string{own, "Connection: Upgrade", "Impersonate-User: alice", "Sec-Websocket-Protocol: a"},
+		},
+		"token of a WebSocket in a request for none": {
+			certificate: ca.sign(t, "alice"), header: []string{"Sec-Websocket-Protocol", "a, " + bearerProtocol + "eA"}, types: []AuthType{BearerToken, TLSCertificate}, wantCode: 200,
+			want: []string{own, "Impersonate-User: alice", "Sec-Websocket-Protocol: a"},
+		},
+		"another scheme, the token first": {
+			certificate: ca.sign(t, "alice"), header: []string{"Authorization", "Basic eDp5"}, types: []AuthType{BearerToken, TLSCertificate}, wantCode: 200,
+			want: []string{own, "Impersonate-User: alice"},
+		},
+		"token where none is accepted":                {header: []string{"Authorization", "Bearer carol"}, types: []AuthType{TLSCertificate}, wantCode: 401},
+		"token of a WebSocket where none is accepted": {header: append(socket, "Sec-Websocket-Protocol", "a, "+bearerProtocol+"eA"), types: []AuthType{TLSCertificate}, wantCode: 401},
+		"another scheme where no token is accepted":   {header: []string{"Authorization", "Basic eDp5"}, types: []AuthType{TLSCertificate}, wantCode: 401},
+		"token beside the certificate that alone is accepted": {
+			certificate: ca.sign(t, "alice"), header: []string{"Authorization", "Bearer carol"}, types: []AuthType{TLSCertificate}, wantCode: 200,
+			want: []string{own, "Impersonate-User: alice"},
+		},
+		"certificate where none is accepted": {certificate: ca.sign(t, "alice"), types: []AuthType{BearerToken}, wantCode: 401},
+		"certificate beside the token that alone is accepted": {
+			certificate: ca.sign(t, "alice"), header: []string{"Authorization", "Bearer carol"}, types: []AuthType{BearerToken}, wantCode: 200,
+			want: []string{"Authorization: Bearer carol"},
+		},
+		"no credential where no token is accepted": {types: []AuthType{TLSCertificate}, wantCode: 200},
+
 		"no credential":            {wantCode: 200},
 		"another authority":        {certificate: other.sign(t, "alice"), wantCode: 401},
 		"administrators":           {certificate: ca.sign(t, "root", "system:masters"), wantCode: 403},
 		"node":                     {certificate: ca.sign(t, "system:node:a", "system:nodes"), wantCode: 403},
 		"node, where it may":       {certificate: ca.sign(t, "system:node:a"), allowSystem: true, wantCode: 200, want: []string{own, "Impersonate-User: system:node:a"}},
-		"group that everybody has": {certificate: ca.sign(t, "alice", "system:authenticated"), wantCode: 200, want: []string{own, "Impersonate-Group: system:authenticated", "Impersonate-User: alice"}},
+		"group that everybody has": {certificate: ca.sign(t, "alice", "system:authenticated"), wantCode: 200, want: []string{own, "Impersonate-User: alice"}},
+
+		"name of white space":           {certificate: ca.sign(t, " "), allowSystem: true, wantCode: 401},
+		"name that begins with a space": {certificate: ca.sign(t, " system:kube-controller-manager"), wantCode: 401},
+		"name that ends with a tab":     {certificate: ca.sign(t, "alice\t"), wantCode: 401},
+		"name that has a line of its own": {
+			certificate: ca.sign(t, "alice\r\nImpersonate-Group: system:masters"), wantCode: 401,
+		},
+		"name with a control character":   {certificate: ca.sign(t, "ali\x00ce"), wantCode: 401},
+		"name with a space in it":         {certificate: ca.sign(t, "Alice Älg"), wantCode: 200, want: []string{own, "Impersonate-User: Alice Älg"}},
+		"group that begins with a space":  {certificate: ca.sign(t, "alice", "tenants", " system:masters"), wantCode: 401},
+		"group that ends with a new line": {certificate: ca.sign(t, "alice", "system:masters\n"), allowSystem: true, wantCode: 401},
+		"group without a name":            {certificate: ca.sign(t, "alice", ""), wantCode: 401},
 		"impersonation that is allowed": {
 			certificate: ca.sign(t, "alice", "tenants"), header: []string{"Impersonate-User", "bob"}, wantCode: 200,
-			want: []string{own, "Impersonate-Group: system:authenticated", "Impersonate-User: bob"},
+			want: []string{own, "Impersonate-User: bob"},
 		},
 		"impersonation that is not":             {certificate: ca.sign(t, "alice"), header: []string{"Impersonate-User", "admin"}, wantCode: 403},
 		"impersonation of a group that is not":  {certificate: ca.sign(t, "alice"), header: []string{"Impersonate-User", "bob", "Impersonate-Group", "system:masters"}, wantCode: 403},
 		"impersonation of a uid that is not":    {certificate: ca.sign(t, "alice"), header: []string{"Impersonate-User", "bob", "Impersonate-Uid", "7"}, wantCode: 403},
 		"impersonation of extra that is not":    {certificate: ca.sign(t, "alice"), header: []string{"Impersonate-User", "bob", "Impersonate-Extra-Scopes", "all"}, wantCode: 403},
 		"impersonation of a group without user": {certificate: ca.sign(t, "alice"), header: []string{"Impersonate-Group", "system:masters"}, wantCode: 400},
-		"what Connection names is not ours": {
-			certificate: ca.sign(t, "alice"), header: []string{"Connection", "Impersonate-User, Impersonate-Group, Authorization"}, wantCode: 200,
-			want: []string{own, "Impersonate-User: alice"},
-		},
+		"what Connection names is not ours":     {certificate: ca.sign(t, "alice"), header: []string{"Connection", "Impersonate-User, Impersonate-Group, Authorization"}, wantCode: 400},
 		"remote headers": {
 			certificate: ca.sign(t, "alice"), header: []string{"X-Remote-User", "admin", "X-Remote-Group", "system:masters"}, wantCode: 200,
 			want: []string{own, "Impersonate-User: alice"},
@@ -137,6 +174,9 @@ func TestIdentity(t *testing.T) {
 				c.Certificates.AllowSystem = test.allowSystem
 				if test.types != nil {
 					c.AuthTypes = test.types
+				}
+				if !slices.Contains(c.AuthTypes, TLSCertificate) {
+					c.Certificates = nil
 				}
 			}, func(w http.ResponseWriter, _ *http.Request) { respond(w, http.StatusOK, "{}") })
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, f.server.URL+"/api/v1/namespaces", nil)
@@ -184,6 +224,44 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
+// TestImpersonatedGroupsOf looks at which groups of a user the proxy asks to be taken for a
+// member of: not those that the API server adds.
+func TestImpersonatedGroupsOf(t *testing.T) {
+	for name, test := range map[string]struct {
+		user        string
+		given, want []string
+	}{
+		"none":                                {"alice", nil, nil},
+		"added":                               {"alice", []string{"tenants", "system:authenticated"}, []string{"tenants"}},
+		"added alone":                         {"alice", []string{"system:authenticated"}, []string{}},
+		"not added":                           {"alice", []string{"system:unauthenticated"}, []string{"system:unauthenticated"}},
+		"not added beside the other":          {"alice", []string{"system:authenticated", "system:unauthenticated"}, []string{"system:authenticated", "system:unauthenticated"}},
+		"anonymous":                           {"system:anonymous", []string{"system:unauthenticated"}, []string{}},
+		"anonymous, but authenticated":        {"system:anonymous", []string{"system:authenticated", "system:unauthenticated"}, []string{"system:authenticated"}},
+		"service account":                     {"system:serviceaccount:oil:ci", []string{"system:serviceaccounts", "system:authenticated"}, []string{"system:serviceaccounts"}},
+		"service account that is in no other": {"system:serviceaccount:oil:ci", []string{"system:authenticated"}, []string{"system:authenticated"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := impersonationOf(&user.DefaultInfo{Name: test.user, Groups: test.given}).Groups
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestFitsHeaders has names of a kind that certificates give where a feature is on.
+func TestFitsHeaders(t *testing.T) {
+	for uid, want := range map[string]bool{"": true, "7": true, " 7": false, "7\n": false, "\x7f7": false} {
+		if got := fitsHeaders(&user.DefaultInfo{Name: "alice", UID: uid}); got != want {
+			t.Errorf("uid %q: want %t, got %t", uid, want, got)
+		}
+	}
+	if fitsHeaders(&user.DefaultInfo{}) {
+		t.Error("nobody is somebody")
+	}
+}
+
 // TestRefusalIsRememberedOfOne has what is refused to the user of one certificate be
 // asked for that of another one.
 func TestRefusalIsRememberedOfOne(t *testing.T) {
@@ -224,6 +302,7 @@ func TestPlainHTTP(t *testing.T) {
 		"no credential":    {"/api/v1/namespaces", "", "", 401, 0},
 		"version":          {"/version", "", "", 401, 0},
 		"somebody's claim": {"/api/v1/namespaces", "X-Remote-User", "admin", 401, 0},
+		"no token":         {"/api/v1/namespaces", "Authorization", "Basic eDp5", 401, 0},
 		"token":            {"/api/v1/namespaces", "Authorization", "Bearer alice", 200, 1},
 	} {
 		t.Run(name, func(t *testing.T) {

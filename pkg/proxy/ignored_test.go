@@ -5,6 +5,7 @@ package proxy
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -57,5 +58,47 @@ func TestIgnored(t *testing.T) {
 	_, _ = f.get(t, list, "Authorization", "Bearer robot")
 	if diff := cmp.Diff([]string{who, list}, paths(f.upstream.asked())); diff != "" {
 		t.Errorf("later (-want +got):\n%s", diff)
+	}
+}
+
+// TestReviewOfSomebodyNotIgnored has the question of who asks, which is another request,
+// leave the body of the caller's to be read.
+func TestReviewOfSomebodyNotIgnored(t *testing.T) {
+	given := `{"kind":"SelfSubjectAccessReview","apiVersion":"authorization.k8s.io/v1","metadata":{},"spec":{"resourceAttributes":{"verb":"delete","resource":"nodes"}},"status":{"allowed":false}}`
+	f := newFixtureWith(t, func(c *Config) { c.IgnoredUsers = []string{"robot"} }, func(w http.ResponseWriter, req *http.Request) {
+		if req.URL.Path == accessReviews {
+			body, err := io.ReadAll(req.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			respond(w, http.StatusCreated, string(body))
+			return
+		}
+		respond(w, http.StatusCreated, `{"status":{"userInfo":{"username":"`+strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")+`"}}}`)
+	})
+	for _, user := range []string{"alice", "robot"} {
+		for version := 1; version <= 2; version++ {
+			t.Run(fmt.Sprintf("%s, HTTP %d", user, version), func(t *testing.T) {
+				f.clock.Step(knownFor + 1)
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, f.server.URL+accessReviews, strings.NewReader(given))
+				if err != nil {
+					t.Fatal(err)
+				}
+				req.Header.Set("Content-Type", "application/json")
+				req.Header.Set("Authorization", "Bearer "+user)
+				resp, err := f.client(t, version).Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer resp.Body.Close()
+				got, err := io.ReadAll(resp.Body)
+				if err != nil || resp.StatusCode != http.StatusCreated || resp.ProtoMajor != version {
+					t.Fatalf("got %d, %q, %v", resp.StatusCode, got, err)
+				}
+				if diff := cmp.Diff(given, strings.TrimSpace(string(got))); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
+			})
+		}
 	}
 }

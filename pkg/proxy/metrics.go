@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	apirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/streaming/pkg/httpstream"
+
+	"tenancy.capsule.io/pkg/proxy/rewrite"
 )
 
 // metrics are those of a proxy. Their labels are templates of paths, of which there are
@@ -52,26 +54,30 @@ func (p *Proxy) Collectors() []prometheus.Collector {
 	return []prometheus.Collector{m.requests, m.responseTime, m.viewTime, m.streams}
 }
 
-// measured counts what a handler does. What it is given writes as well as what it was
-// given, flushed and hijacked included.
-func (p *Proxy) measured(handler http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		info := requestInfoOf(req)
-		path := p.router.template(req, info)
-		if isStream(req, info) {
-			p.metrics.streams.Inc()
-			defer p.metrics.streams.Dec()
+// measure counts a request. What it returns writes as well as w does, flushed and hijacked
+// included, and has to be told when the request is done.
+func (p *Proxy) measure(w http.ResponseWriter, req *http.Request) (_ http.ResponseWriter, done func()) {
+	info := requestInfoOf(req)
+	path := p.router.template(req, info)
+	stream := isStream(req, info)
+	if stream {
+		p.metrics.streams.Inc()
+	}
+	status := http.StatusOK
+	start := time.Now()
+	// Those before 200 but the last one are not the answer's.
+	return onStatus(w, func(code int) { status = code }), func() {
+		if stream {
+			p.metrics.streams.Dec()
 		}
-		status := http.StatusOK
-		start := time.Now()
-		// Deferred, for an answer that breaks off panics.
-		defer func() {
-			p.metrics.requests.WithLabelValues(path, strconv.Itoa(status)).Inc()
-			p.metrics.responseTime.WithLabelValues(path).Observe(time.Since(start).Seconds())
-		}()
-		// Those before 200 but the last one are not the answer's.
-		handler.ServeHTTP(onStatus(w, func(code int) { status = code }), req)
-	})
+		p.metrics.requests.WithLabelValues(path, strconv.Itoa(status)).Inc()
+		p.metrics.responseTime.WithLabelValues(path).Observe(time.Since(start).Seconds())
+	}
+}
+
+// answeredByView notes how long an answer took that a view gave.
+func (m *metrics) answeredByView(r *rewrite.Resource, start time.Time) {
+	m.viewTime.WithLabelValues(r.View.Resource).Observe(time.Since(start).Seconds())
 }
 
 // onStatus returns what writes as w does, and says which status.

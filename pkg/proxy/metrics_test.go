@@ -4,12 +4,16 @@
 package proxy
 
 import (
+	"context"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	clientmetrics "k8s.io/client-go/tools/metrics"
 )
 
 func TestTemplates(t *testing.T) {
@@ -65,5 +69,48 @@ tenancy_proxy_open_streams 0
 	}
 	if got, err := testutil.GatherAndCount(registry, "capsule_proxy_response_time_seconds", "tenancy_proxy_view_response_time_seconds"); err != nil || got != 3 {
 		t.Errorf("want 3 histograms, got %d, %v", got, err)
+	}
+}
+
+// results counts requests by the labels that client-go's metric has of them.
+type results struct {
+	// lock protects counts.
+	lock   sync.Mutex
+	counts map[string]int
+}
+
+// Increment implements clientmetrics.ResultMetric.
+func (r *results) Increment(_ context.Context, code, method, _ string) {
+	r.lock.Lock()
+	defer r.lock.Unlock()
+	r.counts[code+" "+method]++
+}
+
+// TestMethodsOfMetric has clients invent methods, of which there is one label.
+func TestMethodsOfMetric(t *testing.T) {
+	got := &results{counts: map[string]int{}}
+	before := clientmetrics.RequestResult
+	clientmetrics.RequestResult = got
+	t.Cleanup(func() { clientmetrics.RequestResult = before })
+	f := newFixture(t, func(w http.ResponseWriter, _ *http.Request) { respond(w, http.StatusOK, "{}") })
+	for _, method := range []string{http.MethodGet, http.MethodOptions, http.MethodTrace, "INVENTED", "INVENTED-TOO", "get"} {
+		req, err := http.NewRequestWithContext(t.Context(), method, f.server.URL+"/api/v1/pods", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := f.server.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if asked := f.upstream.asked(); len(asked) != 1 || asked[0].Method != method {
+			t.Errorf("%s does not arrive as it is: %v", method, asked)
+		}
+	}
+	want := map[string]int{"200 GET": 1, "200 OPTIONS": 1, "200 TRACE": 1, "200 other": 3}
+	got.lock.Lock()
+	defer got.lock.Unlock()
+	if diff := cmp.Diff(want, got.counts); diff != "" {
+		t.Errorf("counted (-want +got):\n%s", diff)
 	}
 }

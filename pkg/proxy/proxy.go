@@ -4,6 +4,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -58,10 +59,12 @@ type Proxy struct {
 	upstream *url.URL
 	// native sends requests on as they are, and views what a view can answer to the
 	// view.
-	native, views *httputil.ReverseProxy
+	native, views *forwarder
 	// reviews sends on what callers ask about themselves.
-	reviews   *httputil.ReverseProxy
+	reviews   *forwarder
 	transport *transport
+	// questionTimeout is how long a review may take to be sent.
+	questionTimeout time.Duration
 
 	// shared says that the proxy's own credential is every caller's.
 	shared       bool
@@ -71,8 +74,6 @@ type Proxy struct {
 	groups       GroupFilter
 	rejected     *rejected
 	metrics      *metrics
-	// handler is everything.
-	handler http.Handler
 	// asUser serves requests with the user of a certificate in their context.
 	asUser http.Handler
 }
@@ -91,25 +92,17 @@ func New(c Config) (*Proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read address of the API server: %w", err)
 	}
+	// What is joined to an empty path is relative.
+	upstream = upstream.JoinPath("/")
 	p := &Proxy{
 		router: newRouter(), denied: newDenied(c.Clock), upstream: upstream, transport: transport,
 		shared: c.SharedCredential, authTypes: c.AuthTypes, certificates: c.Certificates, metrics: newMetrics(),
-		groups: c.ImpersonatedGroups, rejected: newRejected(c.Clock),
+		groups: c.ImpersonatedGroups, rejected: newRejected(c.Clock), questionTimeout: questionTimeout,
 	}
 	p.ignored = newIgnored(c, p)
-	p.handler = withRequestInfo(p.measured(http.HandlerFunc(p.identify)))
-	p.native = &httputil.ReverseProxy{
-		Rewrite: p.toNative, ModifyResponse: endRefusal, ErrorHandler: p.nativeFailed,
-		Transport: transport, FlushInterval: -1, ErrorLog: errorLog,
-	}
-	p.views = &httputil.ReverseProxy{
-		Rewrite: p.toView, ModifyResponse: rewriteAnswer, ErrorHandler: p.viewFailed,
-		Transport: transport, FlushInterval: -1, ErrorLog: errorLog,
-	}
-	p.reviews = &httputil.ReverseProxy{
-		Rewrite: p.toNativePlain, ModifyResponse: p.reviseReview, ErrorHandler: fail,
-		Transport: transport, FlushInterval: -1, ErrorLog: errorLog,
-	}
+	p.native = newForwarder(httputil.ReverseProxy{Rewrite: p.toNative, ModifyResponse: endRefusal, ErrorHandler: nativeFailed, Transport: transport})
+	p.views = newForwarder(httputil.ReverseProxy{Rewrite: p.toView, ModifyResponse: rewriteAnswer, ErrorHandler: p.viewFailed, Transport: transport})
+	p.reviews = newForwarder(httputil.ReverseProxy{Rewrite: p.toNativePlain, ModifyResponse: p.reviseReview, ErrorHandler: fail, Transport: transport})
 	if p.certificates != nil {
 		p.asUser = p.withImpersonation()
 	}
@@ -118,7 +111,17 @@ func New(c Config) (*Proxy, error) {
 
 // ServeHTTP implements http.Handler.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	p.handler.ServeHTTP(w, withRequestBody(req))
+	req, err := withRequestInfo(withRequestBody(w, req))
+	if err != nil {
+		writeError(w, req, apierrors.NewBadRequest(err.Error()))
+		return
+	}
+	w, done := p.measure(w, req)
+	// Deferred, for an answer that breaks off panics.
+	defer done()
+	if w, ok := p.identify(w, req); ok {
+		p.serve(w, req)
+	}
 }
 
 // serve serves a request of a caller who is known, or is the API server's to know.
@@ -141,21 +144,32 @@ func (p *Proxy) serve(w http.ResponseWriter, req *http.Request) {
 	}
 	r.request = req
 	req = req.WithContext(context.WithValue(req.Context(), routeKey{}, r))
-	if r.verb != verbGet && p.denied.contains(refusalOf(req, r)) {
-		p.serveView(w, req, r)
+	if !p.isRefused(w, req, r) {
 		return
 	}
-	p.native.ServeHTTP(w, req)
-}
-
-// serveView serves what the view answers.
-func (p *Proxy) serveView(w http.ResponseWriter, req *http.Request, r *route) {
 	if r.verb != verbWatch {
-		defer func(start time.Time) {
-			p.metrics.viewTime.WithLabelValues(r.resource.View.Resource).Observe(time.Since(start).Seconds())
-		}(time.Now())
+		defer p.metrics.answeredByView(r.resource, time.Now())
 	}
 	p.views.ServeHTTP(w, req)
+}
+
+// isRefused reports whether the API server refuses a request. If it does not, its answer has
+// been served.
+func (p *Proxy) isRefused(w http.ResponseWriter, req *http.Request, r *route) bool {
+	if r.verb == verbGet {
+		p.native.ServeHTTP(w, req)
+		return r.refused != nil
+	}
+	refusal := refusalOf(req, r)
+	if p.denied.contains(refusal) {
+		return true
+	}
+	p.native.ServeHTTP(w, req)
+	if r.refused == nil {
+		return false
+	}
+	p.denied.add(refusal)
+	return true
 }
 
 // errorLog is told when an answer ends early: mostly because its client has gone.
@@ -203,15 +217,21 @@ func (p *Proxy) toNativePlain(r *httputil.ProxyRequest) {
 // asks. It does not trust this one, and nobody is to try.
 const remotePrefix = "X-Remote-"
 
-// endRefusal ends the API server's answer if it is a refusal of what a view can answer.
+// endRefusal ends the API server's answer if it is a refusal of what a view can answer. Not
+// all that has status 403 is: an application may answer behind a path of the API server's,
+// or something in front of that.
 func endRefusal(resp *http.Response) error {
 	r := routeOf(resp.Request.Context())
-	if r == nil || resp.StatusCode != http.StatusForbidden {
+	if r == nil || resp.StatusCode != http.StatusForbidden || !canBeStatus(resp) {
 		return nil
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxStatus))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxStatus+1))
 	if err != nil {
 		return fmt.Errorf("read refusal: %w", err)
+	}
+	if !isForbidden(body, resp.Header) {
+		resp.Body = joined{io.MultiReader(bytes.NewReader(body), resp.Body), resp.Body}
+		return nil
 	}
 	r.refused = &refusedAnswer{resp.Header, body}
 	return errRefused
@@ -230,26 +250,31 @@ func (a *refusedAnswer) write(w http.ResponseWriter) {
 	_, _ = w.Write(a.body)
 }
 
-// nativeFailed answers, to a request that went upstream, where the API server did not, or its answer was ended.
-func (p *Proxy) nativeFailed(w http.ResponseWriter, req *http.Request, err error) {
-	r := routeOf(req.Context())
-	if r == nil || !errors.Is(err, errRefused) {
+// nativeFailed answers where the API server did not. Who sent a request that it refuses asks
+// somebody else next.
+func nativeFailed(w http.ResponseWriter, req *http.Request, err error) {
+	if !errors.Is(err, errRefused) {
 		fail(w, req, err)
-		return
 	}
-	if r.verb != verbGet {
-		p.denied.add(refusalOf(req, r))
-	}
-	p.serveView(w, r.request.WithContext(req.Context()), r)
 }
 
-// fail tells a client that the API server cannot be asked.
+// fail tells a client that the API server cannot be asked, or what else the error says if it
+// is for clients.
 func fail(w http.ResponseWriter, req *http.Request, err error) {
 	logger := klog.FromContext(req.Context())
 	if req.Context().Err() != nil {
 		logger.V(4).Info("The client has gone", "method", req.Method, "path", req.URL.Path)
 		return
 	}
-	logger.Error(err, "The API server does not answer", "method", req.Method, "path", req.URL.Path)
-	writeError(w, req, apierrors.NewServiceUnavailable("the API server does not answer: try again later"))
+	status := statusOf(err)
+	switch {
+	case status == nil:
+		status = apierrors.NewServiceUnavailable("the API server does not answer: try again later")
+		logger.Error(err, "The API server does not answer", "method", req.Method, "path", req.URL.Path)
+	case status.ErrStatus.Code >= http.StatusInternalServerError:
+		logger.Error(err, "A request cannot be answered", "method", req.Method, "path", req.URL.Path)
+	default:
+		logger.V(4).Info("A request is not answered", "method", req.Method, "path", req.URL.Path, "err", err)
+	}
+	writeError(w, req, status)
 }

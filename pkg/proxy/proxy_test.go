@@ -6,6 +6,8 @@ package proxy
 import (
 	"bufio"
 	"compress/gzip"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -120,7 +122,7 @@ func TestWhatGoesUpstream(t *testing.T) {
 	for name, test := range map[string]struct{ given, want []string }{
 		"no credential":               {nil, nil},
 		"remote headers":              {[]string{"X-Remote-User", "admin", "x-remote-group", "system:masters", "X-Remote-Extra-A", "b"}, nil},
-		"named in Connection":         {[]string{"Authorization", "Bearer alice", "Impersonate-User", "bob", "Connection", "Impersonate-User, close"}, []string{"Authorization: Bearer alice"}},
+		"named in Connection":         {[]string{"Authorization", "Bearer alice", "X-Something", "x", "Connection", "X-Something, close"}, []string{"Authorization: Bearer alice"}},
 		"impersonation is upstream's": {[]string{"Authorization", "Bearer alice", "Impersonate-User", "bob"}, []string{"Authorization: Bearer alice", "Impersonate-User: bob"}},
 		"not a bearer":                {[]string{"Authorization", "Basic eDp5"}, []string{"Authorization: Basic eDp5"}},
 	} {
@@ -147,7 +149,7 @@ func TestWhatGoesUpstream(t *testing.T) {
 			}
 			for _, req := range asked {
 				var got []string
-				for _, name := range []string{"Authorization", "Impersonate-User", "X-Remote-User", "X-Remote-Group", "X-Remote-Extra-A", "Connection"} {
+				for _, name := range []string{"Authorization", "Impersonate-User", "X-Remote-User", "X-Remote-Group", "X-Remote-Extra-A", "X-Something", "Connection"} {
 					if value := req.Header.Get(name); value != "" {
 						got = append(got, name+": "+value)
 					}
@@ -307,5 +309,37 @@ func TestYAML(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestLongYAML has a client that asks for more YAML than is rewritten be told what to ask for.
+func TestLongYAML(t *testing.T) {
+	const want = "apiVersion: v1\ncode: 406\nkind: Status\nmessage: 'the answer is too long for YAML: ask for application/json'\n" +
+		"metadata: {}\nreason: NotAcceptable\nstatus: Failure\n"
+	f := newFixture(t, refuses(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/yaml")
+		_, _ = io.WriteString(w, "apiVersion: tenancy.capsule.io/v1alpha1\nkind: TenantNamespaceList\n")
+		_, _ = io.WriteString(w, strings.Repeat("#", maxYAML))
+	}))
+	for _, path := range []string{"/api/v1/namespaces", "/api/v1/namespaces/gas"} {
+		resp, got := f.get(t, path, "Authorization", "Bearer alice", "Accept", "application/yaml")
+		if resp.StatusCode != http.StatusNotAcceptable || resp.Header.Get("Content-Type") != "application/yaml" {
+			t.Errorf("got %d, %v", resp.StatusCode, resp.Header)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", path, diff)
+		}
+	}
+}
+
+// TestYAMLAtATime has who has gone not wait for the YAML of others to be rewritten.
+func TestYAMLAtATime(t *testing.T) {
+	rewriting <- struct{}{}
+	defer func() { <-rewriting }()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var got strings.Builder
+	if err := rewriteYAML(ctx, Resources()[0], &got, strings.NewReader("kind: TenantNamespace\n")); !errors.Is(err, context.Canceled) || got.Len() > 0 {
+		t.Errorf("got %q, %v", got.String(), err)
 	}
 }

@@ -4,96 +4,158 @@
 package proxy
 
 import (
-	"net"
+	"crypto/sha256"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/cache"
 	"k8s.io/utils/clock"
 )
 
 const (
-	// rejectedPerSecond is how many tokens the API server rejects from one address
-	// before the proxy keeps others that it does not know from it, and rejectedBurst how
-	// many it rejects at once. A token costs the API server a signature to verify, or a
-	// question to a webhook.
+	// rejectedPerSecond is how many tokens the API server may reject from one address, and
+	// rejectedBurst how many at once. A token costs the API server a signature to verify,
+	// or a question to a webhook. The burst is also how many requests with tokens that
+	// are not known may wait for their answers: it lets those through that share an
+	// address and all come at once, as after a start of the proxy.
 	rejectedPerSecond = 5
-	rejectedBurst     = 50
-	// suspectedFor is how long it is remembered that an address has sent such, and which
-	// tokens of its the API server has taken meanwhile.
-	suspectedFor = 5 * time.Minute
-	// maxSuspected is of how many addresses, and of how many tokens, that is known.
-	maxSuspected = 8192
+	rejectedBurst     = 200
+	// takenFor is how long it is remembered that the API server took a token, and
+	// maxTaken of how many tokens.
+	takenFor = 5 * time.Minute
+	maxTaken = 8192
+	// budgetFor is how long it is remembered what an address may send after it has sent
+	// something. It is longer than the burst takes to come back. maxBudgets is of how many
+	// addresses that is known.
+	budgetFor  = 5 * time.Minute
+	maxBudgets = 8192
 )
 
 // rejected limits how often the API server is asked about tokens that it rejects, address
-// by address. Who shares the address, behind a load balancer, and has a token that was
-// taken lately, is not limited. It can be used concurrently.
+// by address. A request with a token that is not known to be good costs its address one when
+// it is let through, not when it is answered, or any number could be on their way. It costs
+// nothing if the API server takes the token: then it is given back, and for a while the token
+// is known, so that nobody who shares an address, behind a load balancer, is kept out with
+// those who try tokens there. rejected can be used concurrently.
 type rejected struct {
 	clock clock.Clock
-	// lock makes one limiter of an address.
-	lock sync.Mutex
-	// limiters are those of addresses from which tokens came that were rejected.
-	limiters *cache.LRUExpireCache
-	// taken are digests of the tokens that were not, since then.
+	// taken are digests of tokens that the API server took.
 	taken *cache.LRUExpireCache
+	// lock protects budgets, and what they hold.
+	lock sync.Mutex
+	// budgets are those of addresses from which tokens came that were not known.
+	budgets *cache.LRUExpireCache
+}
+
+// budget is how many tokens that are not known an address may send.
+type budget struct {
+	left float64
+	// at is when that was so.
+	at time.Time
 }
 
 func newRejected(c clock.Clock) *rejected {
 	return &rejected{
-		clock:    c,
-		limiters: cache.NewLRUExpireCacheWithClock(maxSuspected, c),
-		taken:    cache.NewLRUExpireCacheWithClock(maxSuspected, c),
+		clock:   c,
+		taken:   cache.NewLRUExpireCacheWithClock(maxTaken, c),
+		budgets: cache.NewLRUExpireCacheWithClock(maxBudgets, c),
 	}
 }
 
-// refuses reports whether a request with a token is not to be sent on, for too many of its
-// address were rejected.
-func (r *rejected) refuses(req *http.Request) bool {
-	limiter := r.limiterOf(addressOf(req))
-	if limiter == nil || limiter.TokensAt(r.clock.Now()) >= 1 {
+// admits reports whether a request with a token is to be sent on. If it is, answered has to be
+// told the status of the answer.
+func (r *rejected) admits(req *http.Request, token string) (answered func(code int), ok bool) {
+	// Whom a caller wants to impersonate does not make another token of it.
+	key, address := sha256.Sum256([]byte(token)), addressOf(req)
+	_, charged := r.taken.Get(key)
+	charged = !charged
+	if charged && !r.charge(address) {
+		return nil, false
+	}
+	return func(code int) {
+		if !provesGood(req, code) {
+			return
+		}
+		if token != unknowable {
+			r.taken.Add(key, struct{}{}, takenFor)
+		}
+		if charged {
+			charged = false
+			r.giveBack(address)
+		}
+	}, true
+}
+
+// charge reports whether an address may send a token that is not known, and has that cost it
+// one.
+func (r *rejected) charge(address string) bool {
+	r.lock.Lock()
+	defer r.lock.Unlock()
+	b := r.budgetLocked(address)
+	if b.left < 1 {
 		return false
 	}
-	_, taken := r.taken.Get(callerOf(req))
-	return !taken
+	b.left--
+	r.budgets.Add(address, b, budgetFor)
+	return true
 }
 
-// answered takes note of the status of an answer to a request with a token.
-func (r *rejected) answered(req *http.Request, code int) {
-	address := addressOf(req)
-	limiter := r.limiterOf(address)
-	switch {
-	case code == http.StatusUnauthorized:
-		r.lock.Lock()
-		defer r.lock.Unlock()
-		// Somebody else may have made it meanwhile.
-		if limiter = r.limiterOf(address); limiter == nil {
-			limiter = rate.NewLimiter(rejectedPerSecond, rejectedBurst)
-		}
-		limiter.AllowN(r.clock.Now(), 1)
-		r.limiters.Add(address, limiter, suspectedFor)
-	case limiter != nil && code != http.StatusTooManyRequests:
-		r.taken.Add(callerOf(req), struct{}{}, suspectedFor)
+// giveBack undoes a charge.
+func (r *rejected) giveBack(address string) {
+	r.lock.Lock()
+	defer r.lock.Unlock()
+	b := r.budgetLocked(address)
+	b.left = min(b.left+1, rejectedBurst)
+}
+
+// budgetLocked returns what an address may send at this moment.
+func (r *rejected) budgetLocked(address string) *budget {
+	now := r.clock.Now()
+	value, _ := r.budgets.Get(address)
+	b, ok := value.(*budget)
+	if !ok {
+		return &budget{rejectedBurst, now}
 	}
+	b.left = min(b.left+now.Sub(b.at).Seconds()*rejectedPerSecond, rejectedBurst)
+	b.at = now
+	return b
 }
 
-func (r *rejected) limiterOf(address string) *rate.Limiter {
-	value, _ := r.limiters.Get(address)
-	limiter, _ := value.(*rate.Limiter)
-	return limiter
+// provesGood reports whether an answer says that the API server took the token of a request:
+// it is one that is given after authentication only. An answer 401 does not say the opposite,
+// for it may be an application's, behind services/NAME/proxy, or another API server's. It
+// leaves things as they are: a token that was not known has cost one, and one that was is good
+// for the rest of its time.
+func provesGood(req *http.Request, code int) bool {
+	if req.Method == http.MethodOptions {
+		// The API server says before what browsers of other origins may send.
+		return false
+	}
+	switch code {
+	case http.StatusSwitchingProtocols, http.StatusNotModified, http.StatusForbidden, http.StatusNotFound, http.StatusConflict:
+		return true
+	}
+	return code >= http.StatusOK && code < http.StatusMultipleChoices
 }
 
-// addressOf returns the address that a request comes from. What headers say of others is
-// anybody's to choose.
+// addressOf returns whom a request comes from: its address, or for IPv6 the network of 64
+// bits, all of whose addresses one host may have. What headers say of others is anybody's to
+// choose.
 func addressOf(req *http.Request) string {
-	host, _, err := net.SplitHostPort(req.RemoteAddr)
+	remote, err := netip.ParseAddrPort(req.RemoteAddr)
 	if err != nil {
 		return req.RemoteAddr
 	}
-	return host
+	address := remote.Addr().Unmap()
+	if address.Is4() {
+		return address.String()
+	}
+	// It fails for more bits than there are.
+	network, _ := address.WithZone("").Prefix(64)
+	return network.String()
 }
 
 // errRejected is what is said then. Clients try again by themselves.

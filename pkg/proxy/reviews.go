@@ -12,17 +12,19 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"path"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
-	"golang.org/x/net/http/httpguts"
-	"golang.org/x/sync/errgroup"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	apirequest "k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/klog/v2"
 
 	"tenancy.capsule.io/pkg/proxy/rewrite"
 )
@@ -31,8 +33,13 @@ import (
 const (
 	accessReviews = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 	rulesReviews  = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
-	// maxReview is more than a review is long, as the API server has it.
+	// maxReview is more than the answer to a review is long, as the API server has it.
 	maxReview = 3 << 20
+	// maxQuestion is more than a review is long that somebody asks for. Of what comes
+	// before the API server has seen whose it is, no more is held.
+	maxQuestion = 64 << 10
+	// questionTimeout is how long one may take to be sent.
+	questionTimeout = 10 * time.Second
 	// reason is what is said where the API server says no and the proxy yes.
 	reason = "what you may get of them is listed by the proxy"
 )
@@ -54,9 +61,19 @@ func isReview(req *http.Request) bool {
 // serveReview has the API server answer, and where it says no to what the proxy would
 // serve, says yes.
 func (p *Proxy) serveReview(w http.ResponseWriter, req *http.Request) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, maxReview))
+	if req.ContentLength > maxQuestion {
+		p.native.ServeHTTP(w, req)
+		return
+	}
+	body, err := p.readQuestion(w, req)
 	if err != nil {
 		writeError(w, req, apierrors.NewBadRequest("the review cannot be read: "+err.Error()))
+		return
+	}
+	if len(body) > maxQuestion {
+		out := req.WithContext(req.Context())
+		out.Body = joined{io.MultiReader(bytes.NewReader(body), req.Body), req.Body}
+		p.native.ServeHTTP(w, out)
 		return
 	}
 	mediaType, _, _ := mime.ParseMediaType(req.Header.Get("Content-Type"))
@@ -72,6 +89,24 @@ func (p *Proxy) serveReview(w http.ResponseWriter, req *http.Request) {
 	out := req.WithContext(context.WithValue(req.Context(), reviewKey{}, r))
 	out.Body, out.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	p.reviews.ServeHTTP(w, out)
+}
+
+// readQuestion returns the body of a review, or the beginning of one that is longer than
+// a review is.
+func (p *Proxy) readQuestion(w http.ResponseWriter, req *http.Request) ([]byte, error) {
+	stream := http.NewResponseController(w)
+	// A ResponseWriter that knows of no deadline is none of a server's.
+	_ = stream.SetReadDeadline(time.Now().Add(p.questionTimeout))
+	body, err := io.ReadAll(io.LimitReader(req.Body, maxQuestion+1))
+	switch {
+	// After an error the deadline stays: the server does not wait for what is left, either.
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, fmt.Errorf("it takes longer than %v", p.questionTimeout)
+	case err != nil:
+		return nil, err
+	}
+	_ = stream.SetReadDeadline(time.Time{})
+	return body, nil
 }
 
 // adapt makes a question that of the API server's own requests, and reports whether it
@@ -136,8 +171,12 @@ func (p *Proxy) reviseAccess(r *review, answer *authorizationv1.SelfSubjectAcces
 			continue
 		}
 		holds, err := p.holds(r.request, resource)
-		if err != nil || !holds {
-			return false, err
+		if err != nil {
+			// The API server's no is half an answer.
+			return false, fmt.Errorf("%w: %w", apierrors.NewServiceUnavailable("the view "+resource.View.Resource+" does not answer: try again later"), err)
+		}
+		if !holds {
+			return false, nil
 		}
 		answer.Status = authorizationv1.SubjectAccessReviewStatus{Allowed: true, Reason: reason}
 		return true, nil
@@ -145,34 +184,55 @@ func (p *Proxy) reviseAccess(r *review, answer *authorizationv1.SelfSubjectAcces
 	return false, nil
 }
 
-// reviseRules revises the list of what a caller may do.
+// reviseRules revises the list of what a caller may do. Where a view does not answer, the
+// list says so: what the API server allows is true without it.
 func (p *Proxy) reviseRules(r *review, answer *authorizationv1.SelfSubjectRulesReview) (bool, error) {
-	var found []authorizationv1.ResourceRule
-	var group errgroup.Group
-	held := make(chan *rewrite.Resource, len(p.router.resources))
+	type outcome struct {
+		resource *rewrite.Resource
+		holds    bool
+		err      error
+	}
+	outcomes := make(chan outcome, len(p.router.resources))
+	var group sync.WaitGroup
 	for _, resource := range p.router.resources {
-		group.Go(func() error {
+		group.Go(func() {
 			holds, err := p.holds(r.request, resource)
-			if holds {
-				held <- resource
-			}
-			return err
+			outcomes <- outcome{resource, holds, err}
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return false, err
-	}
-	close(held)
-	for resource := range held {
-		found = append(found, authorizationv1.ResourceRule{
-			Verbs: []string{verbGet, verbList, verbWatch}, APIGroups: []string{resource.Native.Group}, Resources: []string{resource.Native.Resource},
-		})
+	group.Wait()
+	close(outcomes)
+	var found []authorizationv1.ResourceRule
+	var silent []string
+	var errs []error
+	for o := range outcomes {
+		switch native := o.resource.Native; {
+		case o.err != nil:
+			silent, errs = append(silent, o.resource.View.Resource), append(errs, o.err)
+		case o.holds:
+			found = append(found, authorizationv1.ResourceRule{
+				Verbs: []string{verbGet, verbList, verbWatch}, APIGroups: []string{native.Group}, Resources: []string{native.Resource},
+			})
+		}
 	}
 	slices.SortFunc(found, func(a, b authorizationv1.ResourceRule) int {
 		return strings.Compare(a.APIGroups[0]+"/"+a.Resources[0], b.APIGroups[0]+"/"+b.Resources[0])
 	})
-	answer.Status.ResourceRules = append(answer.Status.ResourceRules, found...)
-	return len(found) > 0, nil
+	status := &answer.Status
+	status.ResourceRules = append(status.ResourceRules, found...)
+	if len(silent) > 0 {
+		if err := r.request.Context().Err(); err != nil {
+			return false, err
+		}
+		klog.FromContext(r.request.Context()).Error(errors.Join(errs...), "Views do not answer", "views", silent)
+		slices.Sort(silent)
+		message := "these views do not answer: " + strings.Join(silent, ", ")
+		if status.EvaluationError != "" {
+			message = status.EvaluationError + "; " + message
+		}
+		status.Incomplete, status.EvaluationError = true, message
+	}
+	return len(found)+len(silent) > 0, nil
 }
 
 // holds reports whether the caller's view holds something. That of namespaces does not
@@ -205,13 +265,13 @@ func (p *Proxy) ask(req *http.Request, method, uri string, body []byte, answer a
 	if err != nil {
 		return false, fmt.Errorf("make request: %w", err)
 	}
-	out, err := http.NewRequestWithContext(req.Context(), method, url.String(), bytes.NewReader(body))
+	out, err := http.NewRequestWithContext(withoutRequestBody(req.Context()), method, url.String(), bytes.NewReader(body))
 	if err != nil {
 		return false, fmt.Errorf("make request: %w", err)
 	}
 	if _, ok := apirequest.UserFrom(req.Context()); !ok {
 		for name, values := range req.Header {
-			if saysWho(name) && !httpguts.HeaderValuesContainsToken(req.Header["Connection"], name) {
+			if saysWho(name) {
 				out.Header[name] = values
 			}
 		}

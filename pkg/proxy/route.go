@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -38,7 +39,7 @@ type route struct {
 	absent   error
 	resource *rewrite.Resource
 	verb     string
-	// path and query are those of the view.
+	// path and query are those of the view, as they are sent.
 	path, query string
 	// fieldSelector is the client's: a list of one name may be allowed where others
 	// are not.
@@ -52,17 +53,14 @@ var requestInfos apirequest.RequestInfoResolver = &apirequest.RequestInfoFactory
 	APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api"),
 }
 
-// withRequestInfo has a handler know what requests are about. It does what the filter of that
-// name of k8s.io/apiserver does, without what comes with that package.
-func withRequestInfo(handler http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		info, err := requestInfos.NewRequestInfo(req)
-		if err != nil {
-			writeError(w, req, apierrors.NewBadRequest(err.Error()))
-			return
-		}
-		handler.ServeHTTP(w, req.WithContext(apirequest.WithRequestInfo(req.Context(), info)))
-	})
+// withRequestInfo returns a request whose context knows what it is about. It does what the
+// filter of that name of k8s.io/apiserver does, without what comes with that package.
+func withRequestInfo(req *http.Request) (*http.Request, error) {
+	info, err := requestInfos.NewRequestInfo(req)
+	if err != nil {
+		return req, err
+	}
+	return req.WithContext(apirequest.WithRequestInfo(req.Context(), info)), nil
 }
 
 // requestInfoOf returns what a request is about. Each that is served has it.
@@ -109,6 +107,9 @@ func (r *router) route(req *http.Request) *route {
 	}
 	switch info.Verb {
 	case verbGet:
+		if !canBeName(info.Name) {
+			return nil
+		}
 		found.path += "/" + url.PathEscape(info.Name)
 	case verbList:
 	case verbWatch:
@@ -128,9 +129,10 @@ func (r *router) route(req *http.Request) *route {
 // within returns what a view is to be asked where the API server refuses to tell of an
 // object in a namespace: whether there is that namespace. Who makes both if there are none
 // has to learn that there are none. A list stays refused: the API server does not say
-// NotFound of one either, whatever its namespace.
+// NotFound of one either, whatever its namespace. What answers behind a proxy may have a
+// Forbidden of its own.
 func (r *router) within(info *apirequest.RequestInfo) *route {
-	if info.Verb != verbGet {
+	if info.Verb != verbGet || info.Subresource == "proxy" || !canBeName(info.Namespace) || !canBeName(info.Name) {
 		return nil
 	}
 	resource := r.resources[corev1.SchemeGroupVersion.WithResource("namespaces")]
@@ -140,3 +142,7 @@ func (r *router) within(info *apirequest.RequestInfo) *route {
 		path: path.Join("/apis", resource.View.GroupVersion().String(), resource.View.Resource, url.PathEscape(info.Namespace)),
 	}
 }
+
+// canBeName reports whether an object can have a name. None is called "." or "..", which in
+// the path of a view would lead to another one.
+func canBeName(name string) bool { return len(content.IsPathSegmentName(name)) == 0 }

@@ -47,7 +47,7 @@ func TestSharedCredential(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixtureWith(t, func(c *Config) {
-				c.SharedCredential, c.Upstream.Impersonate = true, test.impersonate
+				c.SharedCredential, c.Upstream.Impersonate, c.AuthTypes = true, test.impersonate, nil
 			}, refuses(func(w http.ResponseWriter, _ *http.Request) { respond(w, http.StatusOK, viewOfOne) }))
 			resp, body := f.get(t, "/api/v1/namespaces", test.given...)
 			if resp.StatusCode != http.StatusOK || strings.TrimSpace(body) != nativeOne {

@@ -4,10 +4,16 @@
 package proxy
 
 import (
+	"bytes"
+	"compress/gzip"
+	"errors"
 	"fmt"
+	"io"
+	"mime"
 	"net/http"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -32,6 +38,15 @@ var codecs = func() serializer.CodecFactory {
 // writeError writes an error as a Status, in the media type that the client asks for.
 func writeError(w http.ResponseWriter, req *http.Request, err error) {
 	responsewriters.ErrorNegotiated(err, codecs, statusVersion, w, req)
+}
+
+// statusOf returns what an error has for clients to read, or nil.
+func statusOf(err error) *apierrors.StatusError {
+	if broken, ok := errors.AsType[brokenError](err); ok {
+		err = broken.error
+	}
+	status, _ := errors.AsType[*apierrors.StatusError](err)
+	return status
 }
 
 // decode returns the object in a body, and what encodes one like it.
@@ -60,4 +75,32 @@ func decodeStatus(data []byte, mediaType string) (*metav1.Status, func(runtime.O
 		return nil, nil, fmt.Errorf("%T where a Status should be", object)
 	}
 	return status, encode, nil
+}
+
+// canBeStatus reports whether an answer may be a Status, by its header.
+func canBeStatus(resp *http.Response) bool {
+	_, ok := runtime.SerializerInfoForMediaType(codecs.SupportedMediaTypes(), mediaTypeOf(resp.Header))
+	return ok && resp.ContentLength <= maxStatus
+}
+
+// isForbidden reports whether a body is the Status by which API servers refuse.
+func isForbidden(data []byte, header http.Header) bool {
+	// The API server does not compress what is short, but something in front of it may.
+	if header.Get("Content-Encoding") == "gzip" {
+		reader, err := gzip.NewReader(bytes.NewReader(data))
+		if err != nil {
+			return false
+		}
+		if data, err = io.ReadAll(io.LimitReader(reader, maxStatus)); err != nil {
+			return false
+		}
+	}
+	status, _, err := decodeStatus(data, mediaTypeOf(header))
+	return err == nil && status.Reason == metav1.StatusReasonForbidden
+}
+
+// mediaTypeOf returns the media type of an answer, or nothing if it has none.
+func mediaTypeOf(header http.Header) string {
+	mediaType, _, _ := mime.ParseMediaType(header.Get("Content-Type"))
+	return mediaType
 }

@@ -122,8 +122,19 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		code = strconv.Itoa(resp.StatusCode)
 		closeTogether(req.Context(), resp)
 	}
-	clientmetrics.RequestResult.Increment(req.Context(), code, req.Method, req.URL.Host)
+	clientmetrics.RequestResult.Increment(req.Context(), code, methodOf(req), req.URL.Host)
 	return resp, err
+}
+
+// methodOf returns the method of a request for a metric's label: those that are no standard
+// ones are one, for a client could invent any number of them.
+func methodOf(req *http.Request) string {
+	switch req.Method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
+		http.MethodConnect, http.MethodOptions, http.MethodTrace:
+		return req.Method
+	}
+	return "other"
 }
 
 func (t *transport) send(req *http.Request) (*http.Response, error) {

@@ -15,8 +15,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	capsulev1beta2 "tenancy.capsule.io/apis/capsule/v1beta2"
 )
@@ -98,6 +100,43 @@ func TestProxyRefusesAdministrators(t *testing.T) {
 	requireRefused(t, proxy.Kubectl(t, "system:node:a", "system:nodes"), "client certificates of", "get", raw)
 	stderr := requireRefused(t, proxy.Kubectl(t, "mallory", "a-group-that-nobody-listed"), forbidden, "get", raw)
 	require.Contains(t, stderr, `"a-group-that-nobody-listed"`, "it says which group the proxy may not take")
+}
+
+// TestProxyImpersonation has somebody who comes with a certificate act as another user, as far
+// as RBAC lets him and the proxy may.
+func TestProxyImpersonation(t *testing.T) {
+	createTenant(t, "masked", capsulev1beta2.TenantSpec{Owners: []capsulev1beta2.OwnerSpec{owner("masked-owner")}})
+	createNamespace(t, "masked-owner", "masked-one")
+	c := admin(t)
+	meta := metav1.ObjectMeta{Name: "tests:impersonator"}
+	for _, object := range []client.Object{
+		&rbacv1.ClusterRole{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{
+			{APIGroups: []string{""}, Resources: []string{"users"}, Verbs: []string{"impersonate"}, ResourceNames: []string{"masked-owner"}},
+			{APIGroups: []string{""}, Resources: []string{"groups"}, Verbs: []string{"impersonate"}, ResourceNames: []string{users}},
+			{APIGroups: []string{""}, Resources: []string{"serviceaccounts"}, Verbs: []string{"impersonate"}, ResourceNames: []string{"default"}},
+		}},
+		&rbacv1.ClusterRoleBinding{
+			ObjectMeta: meta,
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: meta.Name},
+			Subjects:   []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "impersonator"}},
+		},
+	} {
+		require.NoError(t, c.Create(t.Context(), object))
+		t.Cleanup(func() { require.NoError(t, c.Delete(context.WithoutCancel(t.Context()), object)) })
+	}
+	kubectl := proxy.Kubectl(t, "impersonator")
+	for _, as := range [][]string{{"--as=masked-owner"}, {"--as=masked-owner", "--as-group=" + users}} {
+		// That he may is not known everywhere at once.
+		await(t, "namespaces "+strings.Join(as, " "), "namespace/masked-one\n", func(context.Context) (string, error) {
+			stdout, _, err := kubectl.Run(t, append([]string{"get", "namespaces", "--output=name"}, as...)...)
+			return stdout, err
+		})
+	}
+	const raw = "--raw=/api/v1/namespaces"
+	requireRefused(t, kubectl, `User "impersonator" cannot impersonate`, "get", raw, "--as=somebody-else")
+	requireRefused(t, kubectl, `User "impersonator" cannot impersonate`, "get", raw, "--as=masked-owner", "--as-group=system:masters")
+	stderr := requireRefused(t, kubectl, `cannot impersonate resource "serviceaccounts"`, "get", raw, "--as=system:serviceaccount:masked-one:default")
+	require.Contains(t, stderr, `User "system:serviceaccount:tenancy-system:tenancy-proxy"`, "it is the proxy that may not")
 }
 
 // TestProxyMetrics has what people's dashboards ask for be counted.

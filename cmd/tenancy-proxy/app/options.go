@@ -74,7 +74,7 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	fs.StringVar(&o.HealthAddress, "health-probe-bind-address", o.HealthAddress, "Address of /healthz and /readyz, by plain HTTP. 0 serves neither.")
 
 	fs = fss.FlagSet("callers")
-	fs.StringSliceVar(&o.AuthTypes, "auth-preferred-types", o.AuthTypes, "What callers may come with, "+string(proxy.BearerToken)+" and "+string(proxy.TLSCertificate)+": the first of them that a request has counts.")
+	fs.StringSliceVar(&o.AuthTypes, "auth-preferred-types", o.AuthTypes, "What callers may come with, "+string(proxy.BearerToken)+" and "+string(proxy.TLSCertificate)+": the first of them that a request has counts, and one that has others alone gets a 401.")
 	fs.StringVar(&o.ClientCAFile, "client-ca-file", o.ClientCAFile, "File of the CA of client certificates, read again when it changes, or \""+fromCluster+"\" for that of the API server, from the ConfigMap extension-apiserver-authentication in kube-system. The proxy asks for who comes with one by impersonation, and needs the right to. Empty, and plain HTTP, accept none.")
 	fs.BoolVar(&o.AllowSystem, "allow-system-certificates", o.AllowSystem, "Accept client certificates of users and groups whose names begin with \"system:\", system:masters among them.")
 	fs.StringSliceVar(&o.IgnoredUserGroups, "ignored-user-group", o.IgnoredUserGroups, "Groups for whose members no view is asked: they get what the API server answers. The API server is asked for the groups of who comes with a token.")

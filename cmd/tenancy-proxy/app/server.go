@@ -38,6 +38,8 @@ const (
 	// readHeaderTimeout is as long as the API server takes, see
 	// k8s.io/apiserver/pkg/server/secure_serving.go.
 	readHeaderTimeout = 32 * time.Second
+	// idleTimeout is how long a connection is kept for the next request, as there.
+	idleTimeout = 90 * time.Second
 	// drainTimeout is how long requests that have an end may take to it when the proxy
 	// stops.
 	drainTimeout = 30 * time.Second
@@ -91,10 +93,7 @@ func newServer(o *Options) (*server, error) {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
 	}
-	handler := http.NewServeMux()
-	handler.HandleFunc(healthPath, ok)
-	handler.Handle("/", p)
-	s.listening = newHTTPServer(net.JoinHostPort(o.BindAddress, strconv.Itoa(o.ListeningPort)), handler)
+	s.listening = newHTTPServer(net.JoinHostPort(o.BindAddress, strconv.Itoa(o.ListeningPort)), besideHealth(p))
 	if o.EnableSSL {
 		if s.listening.TLSConfig, err = s.tlsConfig(o, c.Certificates != nil); err != nil {
 			return nil, err
@@ -115,7 +114,19 @@ func newServer(o *Options) (*server, error) {
 }
 
 func newHTTPServer(address string, handler http.Handler) *http.Server {
-	return &http.Server{Addr: address, Handler: handler, ReadHeaderTimeout: readHeaderTimeout}
+	return &http.Server{Addr: address, Handler: handler, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout}
+}
+
+// besideHealth serves what a proxy does, and beside it whether there is one. It is no mux:
+// that would send clients of a path such as "//" elsewhere, which the API server has to judge.
+func besideHealth(p http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.URL.Path == healthPath {
+			ok(w, req)
+			return
+		}
+		p.ServeHTTP(w, req)
+	})
 }
 
 func ok(w http.ResponseWriter, _ *http.Request) {

@@ -4,10 +4,13 @@
 package rewrite
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
+	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,6 +31,7 @@ var asGiven = []jsontext.Options{
 // rewriter copies JSON from a decoder to an encoder.
 type rewriter struct {
 	*Resource
+	// in and out are nil between the events of a watch.
 	in  *jsontext.Decoder
 	out *jsontext.Encoder
 	// rootKind is that of the object, list or table, if it was read already.
@@ -43,13 +47,9 @@ const (
 	unknownColumn = -2
 )
 
-func newRewriter(r *Resource, dst io.Writer, src io.Reader) *rewriter {
-	return &rewriter{Resource: r, in: jsontext.NewDecoder(src, asGiven...), out: jsontext.NewEncoder(dst, asGiven...), column: unknownColumn}
-}
-
 // JSON rewrites one object, list, table or status.
 func JSON(r *Resource, dst io.Writer, src io.Reader) error {
-	j := newRewriter(r, dst, src)
+	j := &rewriter{Resource: r, in: jsontext.NewDecoder(src, asGiven...), out: jsontext.NewEncoder(dst, asGiven...), column: unknownColumn}
 	if err := j.root(); err != nil {
 		return fmt.Errorf("rewrite JSON: %w", err)
 	}
@@ -59,21 +59,46 @@ func JSON(r *Resource, dst io.Writer, src io.Reader) error {
 	return nil
 }
 
-// JSONEvents rewrites the events of a watch until src ends. After each event it calls
-// flush.
-func JSONEvents(r *Resource, dst io.Writer, src io.Reader, flush func() error) error {
-	for j := newRewriter(r, dst, src); ; {
-		if j.in.PeekKind() == 0 {
-			// Whether it is the end or an error reading says.
-			if _, err := j.in.ReadToken(); errors.Is(err, io.EOF) {
-				return nil
+// JSONEvents returns the events of a watch, rewritten.
+func JSONEvents(r *Resource, src io.Reader) *Events {
+	j := &rewriter{Resource: r, column: unknownColumn}
+	// ahead is what was read of the next event.
+	var ahead []byte
+	return &Events{
+		await: func() (err error) {
+			ahead, err = beginningOfValue(ahead, src)
+			return err
+		},
+		next: func(dst *bytes.Buffer) error {
+			j.in = eventDecoders.Get().(*jsontext.Decoder) //nolint:forcetypeassert // New and Put have no other
+			j.in.Reset(io.MultiReader(bytes.NewReader(ahead), src), asGiven...)
+			j.out = jsontext.NewEncoder(dst, asGiven...)
+			if err := j.event(); err != nil {
+				return fmt.Errorf("rewrite event: %w", err)
 			}
+			ahead = bytes.Clone(j.in.UnreadBuffer())
+			j.in.Reset(strings.NewReader(""), asGiven...)
+			eventDecoders.Put(j.in)
+			j.in, j.out = nil, nil
+			return nil
+		},
+	}
+}
+
+// eventDecoders have buffers, which a watch that waits does not need.
+var eventDecoders = sync.Pool{New: func() any { return jsontext.NewDecoder(strings.NewReader(""), asGiven...) }}
+
+// beginningOfValue returns the beginning of the next value of src, of which something was
+// read already. Its error is io.EOF where there is none.
+func beginningOfValue(ahead []byte, src io.Reader) ([]byte, error) {
+	for {
+		if ahead = bytes.TrimLeft(ahead, " \t\r\n"); len(ahead) > 0 {
+			return ahead, nil
 		}
-		if err := j.event(); err != nil {
-			return fmt.Errorf("rewrite event: %w", err)
-		}
-		if err := flush(); err != nil {
-			return fmt.Errorf("flush event: %w", err)
+		ahead = make([]byte, 1)
+		n, err := src.Read(ahead)
+		if ahead = ahead[:n]; n == 0 && err != nil {
+			return nil, err
 		}
 	}
 }

@@ -100,18 +100,16 @@ func TestJSONEvents(t *testing.T) {
 		`{"type":"DELETED","object":{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{},"columnDefinitions":[],"rows":[{"cells":["a"]}]}}`,
 		`{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"namespaces is gone","reason":"Expired","code":410}}`,
 	}
-	var got bytes.Buffer
-	var flushed []string
-	err := JSONEvents(namespaces, &got, strings.NewReader(strings.Join(given, "\n")+"\n"), func() error {
-		flushed = append(flushed, strings.TrimSuffix(got.String(), "\n"))
-		got.Reset()
-		return nil
-	})
+	var got []string
+	frames, err := framesOf(JSONEvents(namespaces, strings.NewReader(strings.Join(given, "\n")+"\n")))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, flushed); diff != "" {
-		t.Errorf("flushed events (-want +got):\n%s", diff)
+	for _, frame := range frames {
+		got = append(got, strings.TrimSuffix(string(frame), "\n"))
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
 	}
 }
 
@@ -130,8 +128,8 @@ func TestJSONRefused(t *testing.T) {
 		}
 	}
 	for _, given := range []string{`{"object":{},"type":"ADDED"}`, `{"type":"ERROR","object":7}`, `{"type":"ADDED","object":{"kind":"TenantName`, `{"type":7}`} {
-		if err := JSONEvents(namespaces, &bytes.Buffer{}, strings.NewReader(given), func() error { return nil }); err == nil {
-			t.Errorf("%q: want an error", given)
+		if got, err := io.ReadAll(JSONEvents(namespaces, strings.NewReader(given))); err == nil || len(got) > 0 {
+			t.Errorf("%q: want an error and nothing else, got %q, %v", given, got, err)
 		}
 	}
 }
@@ -187,22 +185,22 @@ func FuzzJSONEvents(f *testing.F) {
 	f.Add([]byte(`{"type":"ADDED","object":{"kind":"Table","columnDefinitions":[{"name":"Tenant"}],"rows":[{"cells":["a"],"object":` + object + `}]}}` +
 		`{"type":"DELETED","object":{"kind":"Table","rows":[{"cells":["a"]}]}}`))
 	f.Fuzz(func(t *testing.T, given []byte) {
-		var got bytes.Buffer
-		flushed := 0
-		if err := JSONEvents(namespaces, &got, bytes.NewReader(given), func() error { flushed++; return nil }); err != nil {
+		frames, err := framesOf(JSONEvents(namespaces, bytes.NewReader(given)))
+		if err != nil {
 			return
 		}
+		got := bytes.Join(frames, nil)
 		was, err := events(given)
 		if err != nil || hasDuplicates(given) {
 			// encoding/json refuses more in some places, as depth.
 			return
 		}
-		is, err := events(got.Bytes())
+		is, err := events(got)
 		if err != nil {
-			t.Fatalf("%q became %q: %v", given, got.Bytes(), err)
+			t.Fatalf("%q became %q: %v", given, got, err)
 		}
-		if len(was) != flushed || len(is) != flushed {
-			t.Fatalf("%q: %d events became %d, and %d were flushed", given, len(was), len(is), flushed)
+		if len(was) != len(frames) || len(is) != len(frames) {
+			t.Fatalf("%q: %d events became %d, in %d frames", given, len(was), len(is), len(frames))
 		}
 		for i := range was {
 			object, _ := was[i]["object"].(map[string]any)

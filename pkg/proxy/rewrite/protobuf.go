@@ -90,35 +90,31 @@ func (r *Resource) header(view *runtime.TypeMeta) ([]byte, error) {
 	return protowire.AppendBytes(protowire.AppendTag([]byte(magic), unknownTypeMeta, protowire.BytesType), data), nil
 }
 
-// ProtobufEvents rewrites the events of a watch until src ends, each behind its length.
-// After each event it calls flush.
-func ProtobufEvents(r *Resource, dst io.Writer, src io.Reader, flush func() error) error {
-	in := bufio.NewReader(src)
-	var event bytes.Buffer
-	for {
-		var size uint32
-		if err := binary.Read(in, binary.BigEndian, &size); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return fmt.Errorf("read length of event: %w", err)
-		}
-		if size > maxEvent {
-			return fmt.Errorf("an event of %d bytes", size)
-		}
-		event.Reset()
-		if _, err := io.CopyN(&event, in, int64(size)); err != nil {
-			return fmt.Errorf("read event: %w", noEOF(err))
-		}
-		rewritten, err := r.event(event.Bytes())
-		if err != nil {
-			return fmt.Errorf("rewrite event: %w", err)
-		}
-		if _, err := dst.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(rewritten))), rewritten...)); err != nil {
+// ProtobufEvents returns the events of a watch, rewritten, each behind its length.
+func ProtobufEvents(r *Resource, src io.Reader) *Events {
+	length := make([]byte, 4)
+	return &Events{
+		await: func() error {
+			_, err := io.ReadFull(src, length)
 			return err
-		}
-		if err := flush(); err != nil {
-			return fmt.Errorf("flush event: %w", err)
-		}
+		},
+		next: func(dst *bytes.Buffer) error {
+			size := binary.BigEndian.Uint32(length)
+			if size > maxEvent {
+				return fmt.Errorf("an event of %d bytes", size)
+			}
+			var event bytes.Buffer
+			if _, err := io.CopyN(&event, src, int64(size)); err != nil {
+				return fmt.Errorf("read event: %w", noEOF(err))
+			}
+			rewritten, err := r.event(event.Bytes())
+			if err != nil {
+				return fmt.Errorf("rewrite event: %w", err)
+			}
+			dst.Write(binary.BigEndian.AppendUint32(nil, uint32(len(rewritten))))
+			dst.Write(rewritten)
+			return nil
+		},
 	}
 }
 

@@ -85,26 +85,22 @@ func TestProtobufEvents(t *testing.T) {
 		frame(t, "ADDED", encoded(t, &one, v1alpha1.SchemeGroupVersion)),
 		frame(t, "ERROR", gone(schema.GroupResource{Group: v1alpha1.GroupName, Resource: "tenantnamespaces"})),
 	)
-	want := slicesOf(
+	want := [][]byte{
 		frame(t, "ADDED", encoded(t, &native.Items[0], corev1.SchemeGroupVersion)),
 		frame(t, "ERROR", gone(schema.GroupResource{Resource: "namespaces"})),
-	)
-	var got bytes.Buffer
-	flushes := 0
-	if err := ProtobufEvents(namespaces, &got, iotest.HalfReader(bytes.NewReader(given)), func() error { flushes++; return nil }); err != nil {
+	}
+	got, err := framesOf(ProtobufEvents(namespaces, iotest.HalfReader(bytes.NewReader(given))))
+	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, got.Bytes()); diff != "" {
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
-	}
-	if flushes != 2 {
-		t.Errorf("want 2 flushes, got %d", flushes)
 	}
 	for i := 1; i < len(given); i++ {
 		if i == len(frame(t, "ADDED", encoded(t, &one, v1alpha1.SchemeGroupVersion))) {
 			continue
 		}
-		if err := ProtobufEvents(namespaces, &bytes.Buffer{}, bytes.NewReader(given[:i]), func() error { return nil }); err == nil {
+		if _, err := framesOf(ProtobufEvents(namespaces, bytes.NewReader(given[:i]))); err == nil {
 			t.Errorf("%d of %d bytes: want an error", i, len(given))
 		}
 	}
@@ -153,17 +149,16 @@ func FuzzProtobufEvents(f *testing.F) {
 	f.Add(slicesOf(frame(f, "ADDED", object), frame(f, "BOOKMARK", object)))
 	f.Add(frame(f, "ERROR", encoded(f, &metav1.Status{Message: "x"}, schema.GroupVersion{Version: "v1"})))
 	f.Fuzz(func(t *testing.T, given []byte) {
-		var got bytes.Buffer
-		events := 0
-		if err := ProtobufEvents(namespaces, &got, bytes.NewReader(given), func() error { events++; return nil }); err != nil {
+		got, err := framesOf(ProtobufEvents(namespaces, bytes.NewReader(given)))
+		if err != nil {
 			return
 		}
-		again := 0
-		if err := ProtobufEvents(namespaces, &bytes.Buffer{}, bytes.NewReader(got.Bytes()), func() error { again++; return nil }); err != nil {
-			t.Fatalf("%q became %q: %v", given, got.Bytes(), err)
+		again, err := framesOf(ProtobufEvents(namespaces, bytes.NewReader(bytes.Join(got, nil))))
+		if err != nil {
+			t.Fatalf("%q became %q: %v", given, got, err)
 		}
-		if events != again {
-			t.Errorf("%d events became %d", events, again)
+		if len(got) != len(again) {
+			t.Errorf("%d events became %d", len(got), len(again))
 		}
 	})
 }

@@ -1,0 +1,69 @@
+// Copyright The Capsule Tenancy Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package rewrite
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// framesOf returns the events, each for itself.
+func framesOf(e *Events) (frames [][]byte, err error) {
+	for {
+		if err := e.await(); errors.Is(err, io.EOF) {
+			return frames, nil
+		} else if err != nil {
+			return nil, err
+		}
+		var frame bytes.Buffer
+		if err := e.next(&frame); err != nil {
+			return nil, err
+		}
+		frames = append(frames, frame.Bytes())
+	}
+}
+
+// TestEventsAreReadWhole has events come out however little room their reader has, and
+// however little of them is there, and what follows a broken one stay away.
+func TestEventsAreReadWhole(t *testing.T) {
+	const event = `{"type":"ADDED","object":{"kind":"TenantNamespace","apiVersion":"tenancy.capsule.io/v1alpha1","metadata":{"name":"a"}}}` + "\n"
+	const want = `{"type":"ADDED","object":{"kind":"Namespace","apiVersion":"v1","metadata":{"name":"a"}}}` + "\n"
+	got, err := io.ReadAll(iotest.OneByteReader(JSONEvents(namespaces, iotest.OneByteReader(strings.NewReader(event+event+`{"type":7}`+event)))))
+	if err == nil {
+		t.Error("want an error for what is no event")
+	}
+	if diff := cmp.Diff(want+want, string(got)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestEventsEndWhole has a watch that ends within an event end with an error, even if its end
+// is seen with the last of it.
+func TestEventsEndWhole(t *testing.T) {
+	for _, given := range []string{"{", "\n{", `{"type":"ADDED"`} {
+		if got, err := io.ReadAll(JSONEvents(namespaces, iotest.DataErrReader(iotest.OneByteReader(strings.NewReader(given))))); err == nil {
+			t.Errorf("%q: want an error, got %q", given, got)
+		}
+	}
+}
+
+// TestEventsDoNotWait has an event come out before the next one begins.
+func TestEventsDoNotWait(t *testing.T) {
+	reader, writer := io.Pipe()
+	events := JSONEvents(namespaces, reader)
+	for range 3 {
+		go func() { _, _ = writer.Write([]byte(`{"type":"BOOKMARK","object":{}}` + "\n")) }()
+		event := make([]byte, 100)
+		n, err := events.Read(event)
+		if want := `{"type":"BOOKMARK","object":{}}` + "\n"; err != nil || string(event[:n]) != want {
+			t.Errorf("want %q, got %q, %v", want, event[:n], err)
+		}
+	}
+}
