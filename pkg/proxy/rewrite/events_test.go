@@ -6,7 +6,9 @@ package rewrite
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -65,5 +67,35 @@ func TestEventsDoNotWait(t *testing.T) {
 		if want := `{"type":"BOOKMARK","object":{}}` + "\n"; err != nil || string(event[:n]) != want {
 			t.Errorf("want %q, got %q, %v", want, event[:n], err)
 		}
+	}
+}
+
+// TestEventsWithoutTheirDecoder has all events come out, although the decoder that read them
+// with the first one, which is longer, serves another watch when they are wanted.
+func TestEventsWithoutTheirDecoder(t *testing.T) {
+	const first, next = `{"type":"ADDED","object":{"data":"%s"}}` + "\n", `{"type":"MODIFIED","object":{"data":"%d"}}` + "\n"
+	given := fmt.Sprintf(first, strings.Repeat("x", 10_000))
+	for i := range 100 {
+		given += fmt.Sprintf(next, i)
+	}
+	events := JSONEvents(namespaces, strings.NewReader(given))
+	var got bytes.Buffer
+	for {
+		err := events.await()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err == nil {
+			err = events.next(&got)
+		}
+		if err != nil {
+			t.Fatalf("after %d bytes: %v", got.Len(), err)
+		}
+		// The second collection empties a sync.Pool.
+		runtime.GC()
+		runtime.GC()
+	}
+	if diff := cmp.Diff(given, got.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -62,21 +62,17 @@ func JSON(r *Resource, dst io.Writer, src io.Reader) error {
 // JSONEvents returns the events of a watch, rewritten.
 func JSONEvents(r *Resource, src io.Reader) *Events {
 	j := &rewriter{Resource: r, column: unknownColumn}
-	// ahead is what was read of the next event.
-	var ahead []byte
+	events := &unreader{src: src}
 	return &Events{
-		await: func() (err error) {
-			ahead, err = beginningOfValue(ahead, src)
-			return err
-		},
+		await: events.await,
 		next: func(dst *bytes.Buffer) error {
 			j.in = eventDecoders.Get().(*jsontext.Decoder) //nolint:forcetypeassert // New and Put have no other
-			j.in.Reset(io.MultiReader(bytes.NewReader(ahead), src), asGiven...)
+			j.in.Reset(events, asGiven...)
 			j.out = jsontext.NewEncoder(dst, asGiven...)
 			if err := j.event(); err != nil {
 				return fmt.Errorf("rewrite event: %w", err)
 			}
-			ahead = bytes.Clone(j.in.UnreadBuffer())
+			events.unread(j.in.UnreadBuffer())
 			j.in.Reset(strings.NewReader(""), asGiven...)
 			eventDecoders.Put(j.in)
 			j.in, j.out = nil, nil
@@ -87,21 +83,6 @@ func JSONEvents(r *Resource, src io.Reader) *Events {
 
 // eventDecoders have buffers, which a watch that waits does not need.
 var eventDecoders = sync.Pool{New: func() any { return jsontext.NewDecoder(strings.NewReader(""), asGiven...) }}
-
-// beginningOfValue returns the beginning of the next value of src, of which something was
-// read already. Its error is io.EOF where there is none.
-func beginningOfValue(ahead []byte, src io.Reader) ([]byte, error) {
-	for {
-		if ahead = bytes.TrimLeft(ahead, " \t\r\n"); len(ahead) > 0 {
-			return ahead, nil
-		}
-		ahead = make([]byte, 1)
-		n, err := src.Read(ahead)
-		if ahead = ahead[:n]; n == 0 && err != nil {
-			return nil, err
-		}
-	}
-}
 
 // event rewrites a metav1.WatchEvent.
 func (j *rewriter) event() error {
