@@ -74,12 +74,12 @@ func TestEventsDoNotWait(t *testing.T) {
 // with the first one, which is longer, serves another watch when they are wanted.
 func TestEventsWithoutTheirDecoder(t *testing.T) {
 	const first, next = `{"type":"ADDED","object":{"data":"%s"}}` + "\n", `{"type":"MODIFIED","object":{"data":"%d"}}` + "\n"
-	given := fmt.Sprintf(first, strings.Repeat("x", 10_000))
+	var given, got bytes.Buffer
+	fmt.Fprintf(&given, first, strings.Repeat("x", 10_000))
 	for i := range 100 {
-		given += fmt.Sprintf(next, i)
+		fmt.Fprintf(&given, next, i)
 	}
-	events := JSONEvents(namespaces, strings.NewReader(given))
-	var got bytes.Buffer
+	events := JSONEvents(namespaces, bytes.NewReader(given.Bytes()))
 	for {
 		err := events.await()
 		if errors.Is(err, io.EOF) {
@@ -95,7 +95,7 @@ func TestEventsWithoutTheirDecoder(t *testing.T) {
 		runtime.GC()
 		runtime.GC()
 	}
-	if diff := cmp.Diff(given, got.String()); diff != "" {
+	if diff := cmp.Diff(given.String(), got.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
