@@ -215,7 +215,7 @@ func TestCompression(t *testing.T) {
 	}
 	large.WriteString(`{"metadata":{"name":"z"}}]}`)
 	given := large.String()
-	want := strings.NewReplacer("TenantNamespaceList", "NamespaceList", "tenancy.capsule.io/v1alpha1", "v1").Replace(given) + "\n"
+	want := strings.NewReplacer("TenantNamespaceList", "NamespaceList", "tenancy.capsule.io/v1alpha1", "v1").Replace(given)
 	f := newFixture(t, refuses(func(w http.ResponseWriter, req *http.Request) {
 		if encoding := req.Header.Get("Accept-Encoding"); encoding != "identity" {
 			t.Errorf("the view is asked for %q", encoding)

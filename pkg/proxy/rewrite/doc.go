@@ -6,8 +6,8 @@
 // the view has.
 //
 // Invariants:
-//   - What is not one of these comes out as it went in, unknown fields and numbers of
-//     any length included.
+//   - What is not one of these comes out as it went in: unknown fields, numbers of any
+//     length, and of JSON each byte, line breaks for people included.
 //   - Of a list no more than one object is held, and of a watch one event: what an
 //     answer costs follows from its objects, not from how many they are.
 //   - Where an answer is not what a view can have sent it ends with an error. What was

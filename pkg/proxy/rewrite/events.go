@@ -35,7 +35,7 @@ func (e *Events) Read(p []byte) (int, error) {
 	}
 	n, err := e.event.Read(p)
 	if e.event.Len() == 0 {
-		if e.event.Cap() <= maxKeptEvent {
+		if e.event.Cap() <= maxKept {
 			e.event.Reset()
 			eventBuffers.Put(e.event)
 		}
@@ -52,8 +52,8 @@ func (e *Events) read() {
 	}
 }
 
-// maxKeptEvent is the size up to which a buffer is used for other events.
-const maxKeptEvent = 64 << 10
+// maxKept is the size up to which a buffer is used for other answers and events.
+const maxKept = 64 << 10
 
 var eventBuffers = sync.Pool{New: func() any { return &bytes.Buffer{} }}
 

@@ -65,6 +65,16 @@ func TestJSON(t *testing.T) {
 			`{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{"resourceVersion":"7"},"columnDefinitions":[{"name":"Name"},{"name":"Tenant"},{"name":"Age"}],"rows":[{"cells":["a","oil","1d"],"object":{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{"name":"a"}}},{"cells":["b",["x"],"1d"],"object":{"kind":"TenantNamespace","apiVersion":"tenancy.capsule.io/v1alpha1"}},{"cells":["c","","1d"],"object":null}]}`,
 			`{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{"resourceVersion":"7"},"columnDefinitions":[{"name":"Name"},{"name":"Age"}],"rows":[{"cells":["a","1d"],"object":{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{"name":"a"}}},{"cells":["b","1d"],"object":{"kind":"Namespace","apiVersion":"v1"}},{"cells":["c","1d"],"object":null}]}`,
 		},
+		"table with the column first": {
+			namespaces,
+			`{"kind":"Table","columnDefinitions":[{"name":"Tenant"},{"name":"Name"},{"name":"Age"}],"rows":[{"cells":["oil","a","1d"]},{"cells":["oil","b"]}]}`,
+			`{"kind":"Table","columnDefinitions":[{"name":"Name"},{"name":"Age"}],"rows":[{"cells":["a","1d"]},{"cells":["b"]}]}`,
+		},
+		"table with the column last": {
+			namespaces,
+			`{"kind":"Table","columnDefinitions":[{"name":"Name"},{"name":"Tenant"}],"rows":[{"cells":["a","oil"],"object":null},{"cells":[]}]}`,
+			`{"kind":"Table","columnDefinitions":[{"name":"Name"}],"rows":[{"cells":["a"],"object":null},{"cells":[]}]}`,
+		},
 		"table without the column": {
 			tenants,
 			`{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{},"columnDefinitions":[{"name":"Name"},{"name":"State"}],"rows":[{"cells":["oil","Active"],"object":null}]}`,
@@ -72,15 +82,27 @@ func TestJSON(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var got bytes.Buffer
-			if err := JSON(test.resource, &got, iotest.OneByteReader(strings.NewReader(test.given+"\n"))); err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(test.want+"\n", got.String()); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
+			// People who ask with curl are answered with line breaks.
+			for _, layout := range []func(string) string{func(text string) string { return text + "\n" }, indented} {
+				var got bytes.Buffer
+				if err := JSON(test.resource, &got, iotest.OneByteReader(strings.NewReader(layout(test.given)))); err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(layout(test.want), got.String()); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
 			}
 		})
 	}
+}
+
+// indented returns JSON as the API server writes it for people.
+func indented(text string) string {
+	var pretty bytes.Buffer
+	if err := json.Indent(&pretty, []byte(text), "", "  "); err != nil {
+		panic(err)
+	}
+	return pretty.String()
 }
 
 func TestJSONEvents(t *testing.T) {
@@ -139,6 +161,7 @@ func FuzzJSON(f *testing.F) {
 	for _, seed := range []string{
 		`{"kind":"TenantNamespaceList","apiVersion":"tenancy.capsule.io/v1alpha1","items":[{"metadata":{"name":"a"}},null,7]}`,
 		`{"kind":"Table","columnDefinitions":[{"name":"Name"},{"name":"Tenant"}],"rows":[{"cells":["a",1e400,{}],"object":{"kind":"TenantNamespace"}},[]]}`,
+		`{"kind":"Table","columnDefinitions":[ {"name":"Tenant"} , {"name":"Tenant"}],"rows":[{"cells":[ "a" , "b" ]},{"cells":["a"]}]}`,
 		`{"kind":"TenantNamespace","apiVersion":7,"items":{}}`, `[]`, `"\ud800"`,
 	} {
 		f.Add([]byte(seed), false)

@@ -35,7 +35,7 @@ func rewritten(r *Resource, value any) any {
 	column := -1
 	if columns, ok := root["columnDefinitions"].([]any); ok {
 		for i, c := range columns {
-			if definition, ok := c.(map[string]any); ok && definition["name"] == tenantColumn {
+			if definition, ok := c.(map[string]any); ok && definition["name"] == tenantColumn && column < 0 {
 				column = i
 			}
 		}

@@ -33,11 +33,11 @@ func (u *unreader) unread(data []byte) {
 	}
 }
 
-// await waits until the next byte is there that is no white space, which JSON may have
-// between its values. Its error is io.EOF where there is none.
+// await waits until the next byte is there that is no white space. Its error is io.EOF where
+// there is none.
 func (u *unreader) await() error {
 	for {
-		if u.keep(bytes.TrimLeft(u.ahead, " \t\r\n")); u.ahead != nil {
+		if u.keep(trimLeft(u.ahead)); u.ahead != nil {
 			return nil
 		}
 		next := make([]byte, 1)
