@@ -24,6 +24,7 @@ func newForwarder(p httputil.ReverseProxy) *forwarder {
 
 // ServeHTTP implements http.Handler.
 func (f *forwarder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	w, req = withRequestBody(w, req)
 	if isStream(req, requestInfoOf(req)) {
 		f.streams.ServeHTTP(w, req)
 		return

@@ -185,9 +185,10 @@ func groupsOf(u user.Info) []string {
 	} else if slices.Contains(groups, user.AllUnauthenticated) {
 		return groups
 	}
-	if _, _, err := serviceaccount.SplitUsername(u.GetName()); err == nil && len(groups) == 1 {
+	groups = slices.DeleteFunc(slices.Clone(groups), func(group string) bool { return group == added })
+	if _, _, err := serviceaccount.SplitUsername(u.GetName()); err == nil && len(groups) == 0 {
 		// Of one without groups the API server adds those of service accounts.
-		return groups
+		return []string{added}
 	}
-	return slices.DeleteFunc(slices.Clone(groups), func(group string) bool { return group == added })
+	return groups
 }

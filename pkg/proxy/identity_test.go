@@ -239,6 +239,7 @@ func TestImpersonatedGroupsOf(t *testing.T) {
 		"anonymous":                           {"system:anonymous", []string{"system:unauthenticated"}, []string{}},
 		"anonymous, but authenticated":        {"system:anonymous", []string{"system:authenticated", "system:unauthenticated"}, []string{"system:authenticated"}},
 		"service account":                     {"system:serviceaccount:oil:ci", []string{"system:serviceaccounts", "system:authenticated"}, []string{"system:serviceaccounts"}},
+		"service account that is in none":     {"system:serviceaccount:oil:ci", nil, []string{"system:authenticated"}},
 		"service account that is in no other": {"system:serviceaccount:oil:ci", []string{"system:authenticated"}, []string{"system:authenticated"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -4,6 +4,8 @@
 package proxy
 
 import (
+	"bufio"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -63,7 +65,7 @@ func (p *Proxy) measure(w http.ResponseWriter, req *http.Request) (_ http.Respon
 	if stream {
 		p.metrics.streams.Inc()
 	}
-	status := http.StatusOK
+	status := statusGone
 	start := time.Now()
 	// Those before 200 but the last one are not the answer's.
 	return onStatus(w, func(code int) { status = code }), func() {
@@ -80,6 +82,10 @@ func (m *metrics) answeredByView(r *rewrite.Resource, start time.Time) {
 	m.viewTime.WithLabelValues(r.View.Resource).Observe(time.Since(start).Seconds())
 }
 
+// statusGone is the status, for metrics alone, of what was not answered, for the client has
+// gone. It is what others use for that, who call it "client closed request".
+const statusGone = 499
+
 // onStatus returns what writes as w does, and says which status.
 func onStatus(w http.ResponseWriter, do func(code int)) http.ResponseWriter {
 	return httpsnoop.Wrap(w, httpsnoop.Hooks{
@@ -87,6 +93,16 @@ func onStatus(w http.ResponseWriter, do func(code int)) http.ResponseWriter {
 			return func(code int) {
 				do(code)
 				next(code)
+			}
+		},
+		// Nobody writes the header of a connection that becomes a stream of another protocol.
+		Hijack: func(next httpsnoop.HijackFunc) httpsnoop.HijackFunc {
+			return func() (net.Conn, *bufio.ReadWriter, error) {
+				conn, stream, err := next()
+				if err == nil {
+					do(http.StatusSwitchingProtocols)
+				}
+				return conn, stream, err
 			}
 		},
 	})

@@ -111,7 +111,7 @@ func New(c Config) (*Proxy, error) {
 
 // ServeHTTP implements http.Handler.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	req, err := withRequestInfo(withRequestBody(w, req))
+	req, err := withRequestInfo(req)
 	if err != nil {
 		writeError(w, req, apierrors.NewBadRequest(err.Error()))
 		return
@@ -142,8 +142,8 @@ func (p *Proxy) serve(w http.ResponseWriter, req *http.Request) {
 		p.serveReview(w, req)
 		return
 	}
-	r.request = req
-	req = req.WithContext(context.WithValue(req.Context(), routeKey{}, r))
+	r.request = withoutBody(req)
+	req = r.request.WithContext(context.WithValue(req.Context(), routeKey{}, r))
 	if !p.isRefused(w, req, r) {
 		return
 	}
@@ -151,6 +151,14 @@ func (p *Proxy) serve(w http.ResponseWriter, req *http.Request) {
 		defer p.metrics.answeredByView(r.resource, time.Now())
 	}
 	p.views.ServeHTTP(w, req)
+}
+
+// withoutBody returns a GET without a body: the API server reads none, and it could not be sent
+// once more.
+func withoutBody(req *http.Request) *http.Request {
+	req = req.WithContext(req.Context())
+	req.Body, req.ContentLength, req.TransferEncoding, req.Trailer = http.NoBody, 0, nil, nil
+	return req
 }
 
 // isRefused reports whether the API server refuses a request. If it does not, its answer has
@@ -264,10 +272,16 @@ func fail(w http.ResponseWriter, req *http.Request, err error) {
 	logger := klog.FromContext(req.Context())
 	if req.Context().Err() != nil {
 		logger.V(4).Info("The client has gone", "method", req.Method, "path", req.URL.Path)
-		return
+		// Who has not, and only says that no more requests come, is not to take no answer
+		// for an empty one.
+		panic(http.ErrAbortHandler)
 	}
 	status := statusOf(err)
+	unread := requestBodyOf(req.Context()).err()
 	switch {
+	case status == nil && unread != nil:
+		status = apierrors.NewBadRequest("the body of the request cannot be read: " + unread.Error())
+		logger.V(4).Info("A request cannot be read", "method", req.Method, "path", req.URL.Path, "err", unread)
 	case status == nil:
 		status = apierrors.NewServiceUnavailable("the API server does not answer: try again later")
 		logger.Error(err, "The API server does not answer", "method", req.Method, "path", req.URL.Path)

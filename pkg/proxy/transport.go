@@ -120,7 +120,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	code := "<error>"
 	if err == nil {
 		code = strconv.Itoa(resp.StatusCode)
-		closeTogether(req.Context(), resp)
+		endTogether(req.Context(), resp)
 	}
 	clientmetrics.RequestResult.Increment(req.Context(), code, methodOf(req), req.URL.Host)
 	return resp, err

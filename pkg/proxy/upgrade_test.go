@@ -5,12 +5,16 @@ package proxy
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 // upgrade returns the answer to a request of HTTP/1.1 that asks for another protocol.
@@ -33,7 +37,7 @@ func (f *fixture) upgrade(tb testing.TB, method, path, protocol string) *http.Re
 	return resp
 }
 
-// TestUpgrade has bytes go both ways.
+// TestUpgrade has bytes go both ways, and counts as what it is.
 func TestUpgrade(t *testing.T) {
 	f := newFixture(t, func(w http.ResponseWriter, req *http.Request) {
 		if req.Header.Get("Upgrade") != "SPDY/3.1" {
@@ -67,6 +71,17 @@ func TestUpgrade(t *testing.T) {
 	got, err := bufio.NewReader(stream).ReadString('\n')
 	if err != nil || got != "you said hello\n" {
 		t.Errorf("got %q, %v", got, err)
+	}
+	if taken := f.proxy.rejected.taken.Keys(); len(taken) != 1 {
+		t.Errorf("%d tokens are known to be good", len(taken))
+	}
+	// The request is over some time after its connection.
+	_ = resp.Body.Close()
+	counted := f.proxy.metrics.requests.WithLabelValues("/api/{version}/namespaces/{namespace}/{resource}/{name}/{subresource}", "101")
+	if err := wait.PollUntilContextTimeout(t.Context(), time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
+		return testutil.ToFloat64(counted) == 1, nil
+	}); err != nil {
+		t.Errorf("counted %v times: %v", testutil.ToFloat64(counted), err)
 	}
 }
 
