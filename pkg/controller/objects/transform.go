@@ -5,7 +5,6 @@ package objects
 
 import (
 	"slices"
-	"unique"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -68,7 +67,33 @@ func share(object metav1.Object) {
 	}
 }
 
-func shared[S ~string](s S) S { return unique.Make(s).Value() }
+// maxShared is how long a text, or a set of fields, may be to be shared: clients choose some
+// of them, and what was chosen last is kept. maxTexts and maxFieldSets are of how many: there
+// are some texts for each namespace, and some sets of fields for each Tenant.
+const (
+	maxShared    = 1 << 10
+	maxTexts     = 1 << 14
+	maxFieldSets = 1 << 12
+)
+
+// texts and fieldSets are by what they say.
+var texts, fieldSets = lru.New(maxTexts), lru.New(maxFieldSets)
+
+func shared[S ~string](s S) S {
+	if len(s) > maxShared {
+		return s
+	}
+	return S(sharedIn(texts, string(s), string(s)))
+}
+
+// sharedIn returns what is in a cache by a key, or the value, which is there then.
+func sharedIn[V any](cache *lru.Cache, key string, value V) V {
+	if same, ok := cache.Get(key); ok {
+		return same.(V) //nolint:forcetypeassert // nothing else is added
+	}
+	cache.Add(key, value)
+	return value
+}
 
 func sharedMap(m map[string]string) map[string]string {
 	if len(m) == 0 {
@@ -81,17 +106,13 @@ func sharedMap(m map[string]string) map[string]string {
 	return same
 }
 
-// fieldSets are by what they say. There are a few for each Tenant.
-var fieldSets = lru.New(4096)
-
 func sharedFields(fields *metav1.FieldsV1) *metav1.FieldsV1 {
 	if fields == nil {
 		return nil
 	}
 	key := fields.GetRawString()
-	if same, ok := fieldSets.Get(key); ok {
-		return same.(*metav1.FieldsV1) //nolint:forcetypeassert // nothing else is added
+	if len(key) > maxShared {
+		return fields
 	}
-	fieldSets.Add(key, fields)
-	return fields
+	return sharedIn(fieldSets, key, fields)
 }

@@ -4,6 +4,7 @@
 package objects
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 	"unsafe"
@@ -51,6 +52,9 @@ func TestTransformationsShare(t *testing.T) {
 		if diff := cmp.Diff(want, object); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
+		// It is shared with what comes later, too.
+		runtime.GC()
+		runtime.GC()
 	}
 	if a.ManagedFields[0].FieldsV1 != b.ManagedFields[0].FieldsV1 {
 		t.Error("each has fields of its own")
@@ -61,5 +65,27 @@ func TestTransformationsShare(t *testing.T) {
 	without, err := WithoutManagedFields(configMap(nil, nil))
 	if diff := cmp.Diff(configMap(nil, nil), without); err != nil || diff != "" {
 		t.Errorf("without metadata: %v (-want +got):\n%s", err, diff)
+	}
+}
+
+// TestLongTextsAreNotKept holds that what a client may choose in any length is not kept when
+// its object is gone.
+func TestLongTextsAreNotKept(t *testing.T) {
+	long := strings.Repeat("x", maxShared+1)
+	object := configMap(nil, nil)
+	object.Annotations = map[string]string{"note": long}
+	object.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: FieldManager, FieldsV1: metav1.NewFieldsV1(`{"f:` + long + `":{}}`)}}
+	want := object.DeepCopy()
+	if _, err := withOwnManagedFields(object); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, object); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if _, ok := texts.Get(long); ok {
+		t.Error("a text is kept")
+	}
+	if _, ok := fieldSets.Get(object.ManagedFields[0].FieldsV1.GetRawString()); ok {
+		t.Error("a set of fields is kept")
 	}
 }
