@@ -85,6 +85,28 @@ func canBeStatus(resp *http.Response) bool {
 
 // isForbidden reports whether a body is the Status by which API servers refuse.
 func isForbidden(data []byte, header http.Header) bool {
+	return onOtherStack(func() bool { return decodesForbidden(data, header) })
+}
+
+// onOtherStack calls f in a goroutine of its own. Decoding takes more than is left of a stack
+// of 8 KiB where an answer is looked at, and the goroutine of each watch would have twice that
+// for as long as it is open.
+func onOtherStack[T any](f func() T) (value T) {
+	var panicked any
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() { panicked = recover() }()
+		value = f()
+	}()
+	<-done
+	if panicked != nil {
+		panic(panicked)
+	}
+	return value
+}
+
+func decodesForbidden(data []byte, header http.Header) bool {
 	// The API server does not compress what is short, but something in front of it may.
 	if header.Get("Content-Encoding") == "gzip" {
 		reader, err := gzip.NewReader(bytes.NewReader(data))
