@@ -118,8 +118,11 @@ func (j *rewriter) event() error {
 				return errors.New("the type of an event is no string")
 			}
 			value, err := j.in.ReadValue()
+			if err != nil {
+				return err
+			}
 			kind = watch.EventType(unquoted(value))
-			return err
+			return nil
 		case "object":
 			switch kind {
 			case watch.Error:
