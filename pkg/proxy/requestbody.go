@@ -91,9 +91,10 @@ func (b *requestBody) err() error {
 	return nil
 }
 
-// endTogether has the reading of the request that came in end before the answer's.
+// endTogether has the reading of the request that came in end before the answer's, unless both
+// become a stream of another protocol.
 func endTogether(ctx context.Context, resp *http.Response) {
-	if b := requestBodyOf(ctx); b != nil {
+	if b := requestBodyOf(ctx); b != nil && resp.StatusCode != http.StatusSwitchingProtocols {
 		resp.Body = answerBody{resp.Body, b}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,12 +19,12 @@ import (
 )
 
 // upgrade returns the answer to a request of HTTP/1.1 that asks for another protocol.
-func (f *fixture) upgrade(tb testing.TB, method, path, protocol string) *http.Response {
+func (f *fixture) upgrade(tb testing.TB, method, path, protocol, body string) *http.Response {
 	tb.Helper()
 	transport := f.server.Client().Transport.(*http.Transport).Clone() //nolint:forcetypeassert // it is one
 	transport.TLSClientConfig.NextProtos, transport.ForceAttemptHTTP2 = []string{"http/1.1"}, false
 	tb.Cleanup(transport.CloseIdleConnections)
-	req, err := http.NewRequestWithContext(tb.Context(), method, f.server.URL+path, nil)
+	req, err := http.NewRequestWithContext(tb.Context(), method, f.server.URL+path, strings.NewReader(body))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -39,9 +40,17 @@ func (f *fixture) upgrade(tb testing.TB, method, path, protocol string) *http.Re
 
 // TestUpgrade has bytes go both ways, and counts as what it is.
 func TestUpgrade(t *testing.T) {
+	for _, body := range []string{"", "{}"} {
+		t.Run("with body "+body, func(t *testing.T) { testUpgrade(t, body) })
+	}
+}
+
+func testUpgrade(t *testing.T, body string) {
+	t.Helper()
 	f := newFixture(t, func(w http.ResponseWriter, req *http.Request) {
-		if req.Header.Get("Upgrade") != "SPDY/3.1" {
-			t.Errorf("asked for %v", req.Header)
+		got, err := io.ReadAll(req.Body)
+		if err != nil || string(got) != body || req.Header.Get("Upgrade") != "SPDY/3.1" {
+			t.Errorf("asked for %v, with %q, %v", req.Header, got, err)
 		}
 		w.Header().Set("Connection", "Upgrade")
 		w.Header().Set("Upgrade", "SPDY/3.1")
@@ -59,7 +68,7 @@ func TestUpgrade(t *testing.T) {
 		_, _ = stream.WriteString("you said " + line)
 		_ = stream.Flush()
 	})
-	resp := f.upgrade(t, http.MethodPost, "/api/v1/namespaces/oil/pods/a/exec", "SPDY/3.1")
+	resp := f.upgrade(t, http.MethodPost, "/api/v1/namespaces/oil/pods/a/exec", "SPDY/3.1", body)
 	defer resp.Body.Close()
 	stream, ok := resp.Body.(io.ReadWriter)
 	if !ok || resp.StatusCode != http.StatusSwitchingProtocols {
@@ -90,7 +99,7 @@ func TestUpgrade(t *testing.T) {
 func TestRefusedUpgrade(t *testing.T) {
 	f := newFixture(t, refuses(func(w http.ResponseWriter, _ *http.Request) { respond(w, http.StatusNotFound, viewHidden) }))
 	for _, path := range []string{"/api/v1/namespaces/gas/pods/a/exec?command=ls", "/api/v1/namespaces?watch=true"} {
-		resp := f.upgrade(t, http.MethodGet, path, "websocket")
+		resp := f.upgrade(t, http.MethodGet, path, "websocket", "")
 		got, err := io.ReadAll(resp.Body)
 		if err := errors.Join(err, resp.Body.Close()); err != nil {
 			t.Fatal(err)
