@@ -105,7 +105,7 @@ func rewriteAnswer(resp *http.Response) error {
 	case err != nil:
 		return errors.Join(err, body.Close())
 	}
-	resp.Body = joined{io.MultiReader(bytes.NewReader(beginning), body), body}
+	resp.Body = continued(beginning, body)
 	if r.acceptsGzip {
 		compress(resp)
 	}
@@ -253,6 +253,11 @@ type closerFunc func()
 
 // Close implements io.Closer.
 func (f closerFunc) Close() error { f(); return nil }
+
+// continued returns a body whose beginning was read already.
+func continued(beginning []byte, rest io.ReadCloser) io.ReadCloser {
+	return joined{io.MultiReader(bytes.NewReader(beginning), rest), rest}
+}
 
 // joined reads from one and closes another.
 type joined struct {

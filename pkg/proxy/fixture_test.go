@@ -109,6 +109,25 @@ func newFixtureWith(tb testing.TB, configure func(*Config), handler http.Handler
 	return f
 }
 
+// transport returns one to the proxy that speaks a version of HTTP, and keeps a body back as
+// long as it says that it does.
+func (f *fixture) transport(tb testing.TB, version int) *http.Transport {
+	tb.Helper()
+	transport := f.server.Client().Transport.(*http.Transport).Clone() //nolint:forcetypeassert // it is one
+	transport.Protocols, transport.ExpectContinueTimeout = &http.Protocols{}, time.Hour
+	transport.TLSClientConfig.NextProtos = nil
+	transport.Protocols.SetHTTP1(version == 1)
+	transport.Protocols.SetHTTP2(version == 2)
+	tb.Cleanup(transport.CloseIdleConnections)
+	return transport
+}
+
+// client returns one with such a transport.
+func (f *fixture) client(tb testing.TB, version int) *http.Client {
+	tb.Helper()
+	return &http.Client{Transport: f.transport(tb, version), Timeout: time.Minute}
+}
+
 // answer is an answer without its body.
 type answer struct {
 	StatusCode int

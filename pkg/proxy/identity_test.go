@@ -186,12 +186,10 @@ func TestIdentity(t *testing.T) {
 			for pair := range slices.Chunk(test.header, 2) {
 				req.Header.Add(pair[0], pair[1])
 			}
-			transport := f.server.Client().Transport.(*http.Transport).Clone() //nolint:forcetypeassert // it is one
-			transport.TLSClientConfig.NextProtos, transport.ForceAttemptHTTP2 = []string{"http/1.1"}, false
+			transport := f.transport(t, 1)
 			if test.certificate != nil {
 				transport.TLSClientConfig.Certificates = []tls.Certificate{*test.certificate}
 			}
-			defer transport.CloseIdleConnections()
 			resp, err := transport.RoundTrip(req)
 			if err != nil {
 				t.Fatal(err)
@@ -274,7 +272,7 @@ func TestRefusalIsRememberedOfOne(t *testing.T) {
 		name string
 		want int
 	}{{"alice", 2}, {"alice", 1}, {"bob", 2}} {
-		transport := f.server.Client().Transport.(*http.Transport).Clone() //nolint:forcetypeassert // it is one
+		transport := f.transport(t, 2)
 		transport.TLSClientConfig.Certificates = []tls.Certificate{*ca.sign(t, step.name)}
 		client := &http.Client{Transport: transport}
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, f.server.URL+"/api/v1/namespaces", nil)

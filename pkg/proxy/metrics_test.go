@@ -9,10 +9,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"k8s.io/apimachinery/pkg/util/wait"
 	clientmetrics "k8s.io/client-go/tools/metrics"
 )
 
@@ -69,6 +71,18 @@ tenancy_proxy_open_streams 0
 	}
 	if got, err := testutil.GatherAndCount(registry, "capsule_proxy_response_time_seconds", "tenancy_proxy_view_response_time_seconds"); err != nil || got != 3 {
 		t.Errorf("want 3 histograms, got %d, %v", got, err)
+	}
+}
+
+// counts holds that a request counts once, with a status, which may be some time after its
+// connection has ended.
+func (f *fixture) counts(t *testing.T, path, status string) {
+	t.Helper()
+	counted := f.proxy.metrics.requests.WithLabelValues(path, status)
+	if err := wait.PollUntilContextTimeout(t.Context(), time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
+		return testutil.ToFloat64(counted) == 1, nil
+	}); err != nil {
+		t.Errorf("counted %v times: %v", testutil.ToFloat64(counted), err)
 	}
 }
 

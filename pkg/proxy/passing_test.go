@@ -19,19 +19,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// client returns one that speaks a version of HTTP, and keeps a body back as long as it
-// says that it does.
-func (f *fixture) client(tb testing.TB, version int) *http.Client {
-	tb.Helper()
-	transport := f.server.Client().Transport.(*http.Transport).Clone() //nolint:forcetypeassert // it is one
-	transport.Protocols, transport.ExpectContinueTimeout = &http.Protocols{}, time.Hour
-	transport.TLSClientConfig.NextProtos = nil
-	transport.Protocols.SetHTTP1(version == 1)
-	transport.Protocols.SetHTTP2(version == 2)
-	tb.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: time.Minute}
-}
-
 // counted is a body that counts what is read of it.
 type counted struct {
 	io.Reader

@@ -4,7 +4,6 @@
 package proxy
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -238,7 +237,7 @@ func endRefusal(resp *http.Response) error {
 		return fmt.Errorf("read refusal: %w", err)
 	}
 	if !isForbidden(body, resp.Header) {
-		resp.Body = joined{io.MultiReader(bytes.NewReader(body), resp.Body), resp.Body}
+		resp.Body = continued(body, resp.Body)
 		return nil
 	}
 	r.refused = &refusedAnswer{resp.Header, body}

@@ -135,9 +135,7 @@ func TestWhatGoesUpstream(t *testing.T) {
 			for i := 0; i < len(test.given); i += 2 {
 				req.Header.Add(test.given[i], test.given[i+1])
 			}
-			transport := f.server.Client().Transport.(*http.Transport).Clone() //nolint:forcetypeassert // it is one
-			transport.TLSClientConfig.NextProtos, transport.ForceAttemptHTTP2 = []string{"http/1.1"}, false
-			defer transport.CloseIdleConnections()
+			transport := f.transport(t, 1)
 			resp, err := transport.RoundTrip(req)
 			if err != nil {
 				t.Fatal(err)

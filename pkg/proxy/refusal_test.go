@@ -124,3 +124,14 @@ func TestForbiddenInOtherForms(t *testing.T) {
 		}
 	}
 }
+
+// TestPanicOnOtherStack has a panic be the caller's, whose server ends that request alone.
+func TestPanicOnOtherStack(t *testing.T) {
+	defer func() {
+		if got := recover(); got != "broken" {
+			t.Errorf("got %v", got)
+		}
+	}()
+	onOtherStack(func() bool { panic("broken") })
+	t.Error("it returns")
+}

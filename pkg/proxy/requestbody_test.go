@@ -60,10 +60,7 @@ func TestEarlyRefusal(t *testing.T) {
 // dial returns a connection to the proxy, by HTTP/1.
 func (f *fixture) dial(tb testing.TB) *tls.Conn {
 	tb.Helper()
-	transport := f.server.Client().Transport.(*http.Transport) //nolint:forcetypeassert // it is one
-	config := transport.TLSClientConfig.Clone()
-	config.NextProtos = []string{"http/1.1"}
-	dialer := &tls.Dialer{Config: config}
+	dialer := &tls.Dialer{Config: f.transport(tb, 1).TLSClientConfig}
 	conn, err := dialer.DialContext(tb.Context(), "tcp", f.server.Listener.Addr().String())
 	if err != nil {
 		tb.Fatal(err)
@@ -182,6 +179,7 @@ func TestHalfClosed(t *testing.T) {
 	if got, err := io.ReadAll(conn); len(got) > 0 {
 		t.Errorf("got %q, %v", got, err)
 	}
+	f.counts(t, "/api/v1/nodes/{name}", "499")
 }
 
 // TestBodyOfAGet has a request with a body be answered by the view, though it cannot be sent

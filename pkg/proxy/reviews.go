@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"os"
 	"path"
@@ -72,12 +71,11 @@ func (p *Proxy) serveReview(w http.ResponseWriter, req *http.Request) {
 	}
 	if len(body) > maxQuestion {
 		out := req.WithContext(req.Context())
-		out.Body = joined{io.MultiReader(bytes.NewReader(body), req.Body), req.Body}
+		out.Body = continued(body, req.Body)
 		p.native.ServeHTTP(w, out)
 		return
 	}
-	mediaType, _, _ := mime.ParseMediaType(req.Header.Get("Content-Type"))
-	object, encode, err := decode(body, mediaType)
+	object, encode, err := decode(body, mediaTypeOf(req.Header))
 	if err == nil && adapt(object) {
 		body, err = encode(object)
 	}
@@ -130,12 +128,11 @@ func (p *Proxy) reviseReview(resp *http.Response) error {
 	if !ok || r.object == nil || resp.StatusCode != http.StatusCreated {
 		return nil
 	}
-	mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxReview))
 	if err != nil {
 		return fmt.Errorf("read review: %w", err)
 	}
-	object, encode, err := decode(body, mediaType)
+	object, encode, err := decode(body, mediaTypeOf(resp.Header))
 	if err == nil {
 		var revised bool
 		switch answer := object.(type) {

@@ -190,9 +190,7 @@ func TestSharedCredentialOfUpgrade(t *testing.T) {
 	}
 	req.Header.Set("Connection", "Upgrade")
 	req.Header.Set("Upgrade", "echo")
-	transport := f.server.Client().Transport.(*http.Transport).Clone() //nolint:forcetypeassert // it is one
-	transport.TLSClientConfig.NextProtos, transport.ForceAttemptHTTP2 = []string{"http/1.1"}, false
-	defer transport.CloseIdleConnections()
+	transport := f.transport(t, 1)
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		t.Fatal(err)

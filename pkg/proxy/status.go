@@ -121,7 +121,7 @@ func decodesForbidden(data []byte, header http.Header) bool {
 	return err == nil && status.Reason == metav1.StatusReasonForbidden
 }
 
-// mediaTypeOf returns the media type of an answer, or nothing if it has none.
+// mediaTypeOf returns the media type of a body with a header, or nothing if it has none.
 func mediaTypeOf(header http.Header) string {
 	mediaType, _, _ := mime.ParseMediaType(header.Get("Content-Type"))
 	return mediaType

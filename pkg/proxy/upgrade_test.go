@@ -5,25 +5,19 @@ package proxy
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/client_golang/prometheus/testutil"
-	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 // upgrade returns the answer to a request of HTTP/1.1 that asks for another protocol.
 func (f *fixture) upgrade(tb testing.TB, method, path, protocol, body string) *http.Response {
 	tb.Helper()
-	transport := f.server.Client().Transport.(*http.Transport).Clone() //nolint:forcetypeassert // it is one
-	transport.TLSClientConfig.NextProtos, transport.ForceAttemptHTTP2 = []string{"http/1.1"}, false
-	tb.Cleanup(transport.CloseIdleConnections)
+	transport := f.transport(tb, 1)
 	req, err := http.NewRequestWithContext(tb.Context(), method, f.server.URL+path, strings.NewReader(body))
 	if err != nil {
 		tb.Fatal(err)
@@ -84,14 +78,8 @@ func testUpgrade(t *testing.T, body string) {
 	if taken := f.proxy.rejected.taken.Keys(); len(taken) != 1 {
 		t.Errorf("%d tokens are known to be good", len(taken))
 	}
-	// The request is over some time after its connection.
 	_ = resp.Body.Close()
-	counted := f.proxy.metrics.requests.WithLabelValues("/api/{version}/namespaces/{namespace}/{resource}/{name}/{subresource}", "101")
-	if err := wait.PollUntilContextTimeout(t.Context(), time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
-		return testutil.ToFloat64(counted) == 1, nil
-	}); err != nil {
-		t.Errorf("counted %v times: %v", testutil.ToFloat64(counted), err)
-	}
+	f.counts(t, "/api/{version}/namespaces/{namespace}/{resource}/{name}/{subresource}", "101")
 }
 
 // TestRefusedUpgrade has the API server refuse what was to become a stream: no view
