@@ -99,3 +99,32 @@ func TestEventsWithoutTheirDecoder(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+// TestEventsOfManyWatches has watches take turns with what they share, while each has more
+// events ahead.
+func TestEventsOfManyWatches(t *testing.T) {
+	const watches, rounds = 3, 100
+	var all [watches]*Events
+	var want, got [watches]strings.Builder
+	for i := range all {
+		for round := range rounds {
+			fmt.Fprintf(&want[i], `{"type":"MODIFIED","object":{"data":"%d of watch %d"}}`+"\n", round, i)
+		}
+		all[i] = JSONEvents(namespaces, strings.NewReader(want[i].String()))
+	}
+	event := make([]byte, 100)
+	for range rounds {
+		for i, events := range all {
+			n, err := events.Read(event)
+			if err != nil {
+				t.Fatalf("watch %d, after %d bytes: %v", i, got[i].Len(), err)
+			}
+			got[i].Write(event[:n])
+		}
+	}
+	for i := range all {
+		if diff := cmp.Diff(want[i].String(), got[i].String()); diff != "" {
+			t.Errorf("watch %d (-want +got):\n%s", i, diff)
+		}
+	}
+}
