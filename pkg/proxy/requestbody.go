@@ -27,6 +27,11 @@ type requestBody struct {
 	broken atomic.Pointer[error]
 }
 
+// lingering is how long a client may send what nobody reads, after its answer. A connection
+// that is closed while something comes is reset, and the answer may be lost with it. It is that
+// of net/http.
+const lingering = 500 * time.Millisecond
+
 type requestBodyKey struct{}
 
 // withRequestBody has the reading of a request's body end with the answer, and not where that
@@ -46,8 +51,15 @@ func withRequestBody(w http.ResponseWriter, req *http.Request) (http.ResponseWri
 	stream := http.NewResponseController(w)
 	// Both fail for what is none of a server's, which has no connection to keep.
 	_ = stream.EnableFullDuplex()
-	b.stop = func() { _ = stream.SetReadDeadline(time.Unix(1, 0)) }
+	began := false
+	b.stop = func() {
+		if began {
+			_ = stream.Flush()
+		}
+		_ = stream.SetReadDeadline(time.Now().Add(lingering))
+	}
 	return onStatus(w, func(code int) {
+		began = began || code >= http.StatusOK
 		// What was not read of it is no request. The server, which knows that otherwise,
 		// leaves it to who reads while the answer is on its way.
 		if code >= http.StatusOK && !b.ended.Load() {

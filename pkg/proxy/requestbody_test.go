@@ -57,6 +57,28 @@ func TestEarlyRefusal(t *testing.T) {
 	}
 }
 
+// TestAnswerToWhoSends has a client that goes on sending what nobody reads have its answer.
+func TestAnswerToWhoSends(t *testing.T) {
+	f := newFixture(t, func(w http.ResponseWriter, _ *http.Request) { respond(w, http.StatusForbidden, forbidden) })
+	for range 20 {
+		body := io.LimitReader(strings.NewReader(strings.Repeat("x", 8<<20)), 8<<20)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, f.server.URL+"/x", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer alice")
+		resp, err := f.client(t, 1).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || string(got) != forbidden {
+			t.Errorf("got %q, %v", got, err)
+		}
+	}
+}
+
 // dial returns a connection to the proxy, by HTTP/1.
 func (f *fixture) dial(tb testing.TB) *tls.Conn {
 	tb.Helper()
